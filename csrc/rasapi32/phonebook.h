@@ -14,11 +14,15 @@
 #define PBK_MAX_FILE    (64u << 20) /* bytes */
 #define PBK_MAX_ENTRIES 65536u
 #define PBK_MAX_LINE    65536u      /* bytes without the line end */
+#define PBK_MAX_LINES   (1u << 23)  /* assumed, like the next: bounds the memory that a hostile file can claim */
+#define PBK_MAX_LINKS   (1u << 18)
 
 typedef struct pbk_line {   /* one line of an entry, as it stood: nothing is lost */
     const char *key;        /* "" for a line without '=' */
-    const char *value;
+    const char *value;      /* then the whole line */
 } pbk_line;
+
+/* Lines are numbered within their entry. A group begins with its marker line (MEDIA=, DEVICE=), which counts as its first. */
 
 typedef struct pbk_device { /* one DEVICE= group: a ConnectDevice/DeviceConnected pair */
     const char *type;       /* "vpn", "PPPoE", "modem" ...; case-sensitive */
