@@ -66,14 +66,17 @@ typedef struct rasx__event { void *handle; rasx__a32 word; } rasx__event;
 #else
 #include <pthread.h>
 typedef struct rasx__mutex { pthread_mutex_t m; } rasx__mutex;
-typedef struct rasx__cond { pthread_cond_t c; } rasx__cond;
 #ifdef __linux__
+/* By futex, because a statically initialised pthread condition waits on the wall clock, which can jump. */
+typedef struct rasx__cond { rasx__a32 sequence, sleepers; } rasx__cond;
+#define RASX_COND_INIT { { 0 }, { 0 } }
 typedef struct rasx__event { rasx__a32 word; } rasx__event; /* futex: 0 clear, 1 set, 2 clear with a sleeper */
 #else
+typedef struct rasx__cond { pthread_cond_t c; } rasx__cond;
+#define RASX_COND_INIT { PTHREAD_COND_INITIALIZER }
 typedef struct rasx__event { rasx__a32 word; pthread_mutex_t m; pthread_cond_t c; } rasx__event;
 #endif
 #define RASX_MUTEX_INIT { PTHREAD_MUTEX_INITIALIZER }
-#define RASX_COND_INIT { PTHREAD_COND_INITIALIZER }
 #endif
 
 void rasx__lock(rasx__mutex *mutex);
@@ -94,6 +97,8 @@ int  rasx__event_is_set(const rasx__event *event);
 /* 1: was set, and is clear again. 0: timeout_ns of real time passed (RASX_NEVER: no bound). -1: a signal arrived. On
  * Windows the wait is alertable. */
 int  rasx__event_wait(rasx__event *event, uint64_t timeout_ns);
+/* The same, but leaves the event set: for a waiter whose wake-up others must be able to see until it has acted on it. */
+int  rasx__event_peek(rasx__event *event, uint64_t timeout_ns);
 
 /* --- Threads, time, chance ------------------------------------------------------------------------------------------- */
 
@@ -111,7 +116,8 @@ uint32_t rasx__process_id(void);
 
 typedef struct rasx__file_id { uint64_t size, mtime_ns, inode, device; } rasx__file_id;
 
-/* All three return 0 or a Win32 code: 2 missing, 3 no such folder, 5 no access or not a regular file, 8 no memory, 223 too large. */
+/* All three return 0 or a Win32 code: 2 missing, 3 no such folder, 5 no access or not a regular file, 8 no memory, 223 too large,
+ * 112 disk full. */
 uint32_t rasx__file_stat(const char *path, rasx__file_id *id);
 uint32_t rasx__file_read(const char *path, uint64_t most, uint8_t **bytes, size_t *count, rasx__file_id *id); /* free() the bytes */
 uint32_t rasx__file_append(const char *path, const char *line, size_t count); /* one write, so that lines of two processes do not mix */

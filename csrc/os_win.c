@@ -1,0 +1,351 @@
+/* os_win.c: the platform layer for Windows 7 and later.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef _WIN32
+typedef int rasx__os_win_unused; /* a translation unit must not be empty */
+#else
+
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#ifndef _WIN32_WINNT
+#define _WIN32_WINNT 0x0601
+#endif
+
+#include "os.h"
+
+#include <windows.h>
+
+#include <assert.h>
+#include <limits.h>
+#include <process.h>
+#include <stdlib.h>
+#include <string.h>
+
+static_assert(sizeof(rasx__mutex) == sizeof(SRWLOCK), "os.h declares it without windows.h");
+static_assert(sizeof(rasx__cond) == sizeof(CONDITION_VARIABLE), "os.h declares it without windows.h");
+
+#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_MS UINT64_C(1000000)
+
+/* --- Time, chance, the process --------------------------------------------------------------------------------------- */
+
+/* The performance counter, as time.perf_counter. Whole seconds and the rest apart: the product of the counter and 10^9 would
+ * overflow after half an hour at 10 MHz. The frequency is fixed at boot; racing threads store the same value. */
+uint64_t rasx__now_ns(void)
+{
+    static rasx__a64 cached;
+    uint64_t frequency = rasx__load64(&cached), ticks;
+    LARGE_INTEGER n;
+    if (frequency == 0) {
+        (void)QueryPerformanceFrequency(&n);
+        frequency = (uint64_t)n.QuadPart;
+        rasx__store64(&cached, frequency);
+    }
+    (void)QueryPerformanceCounter(&n);
+    ticks = (uint64_t)n.QuadPart;
+    return ticks / frequency * NS_PER_S + ticks % frequency * NS_PER_S / frequency;
+}
+
+void rasx__sleep_ms(uint32_t ms) { Sleep(ms == INFINITE ? INFINITE - 1 : ms); }
+
+void rasx__yield(void) { (void)SwitchToThread(); }
+
+uint32_t rasx__process_id(void) { return (uint32_t)GetCurrentProcessId(); }
+
+void rasx__on_fork_child(void (*handler)(void)) { (void)handler; }
+
+void rasx__wipe(void *bytes, size_t count) { (void)SecureZeroMemory(bytes, count); }
+
+/* RtlGenRandom under its exported name: needs no import library and exists everywhere. The module stays loaded on purpose. */
+int rasx__random(void *bytes, size_t count)
+{
+    typedef BOOLEAN(WINAPI * generator)(PVOID, ULONG);
+    union {
+        FARPROC found;
+        generator call;
+    } rtl_gen_random;
+    unsigned char *p = bytes;
+    HMODULE module = LoadLibraryExW(L"advapi32.dll", NULL, 0x00000800 /* LOAD_LIBRARY_SEARCH_SYSTEM32 */);
+    if (module == NULL && GetLastError() == ERROR_INVALID_PARAMETER) {
+        module = GetModuleHandleW(L"advapi32.dll"); /* Windows 7 without KB2533623 */
+        if (module == NULL) module = LoadLibraryW(L"advapi32.dll"); /* a known DLL: always the system's */
+    }
+    if (module == NULL) return -1;
+    rtl_gen_random.found = GetProcAddress(module, "SystemFunction036");
+    if (rtl_gen_random.found == NULL) return -1;
+    while (count > 0) {
+        const ULONG piece = count < (1u << 20) ? (ULONG)count : 1u << 20;
+        if (!rtl_gen_random.call(p, piece)) return -1;
+        p += piece;
+        count -= piece;
+    }
+    return 0;
+}
+
+/* --- Locks ------------------------------------------------------------------------------------------------------------- */
+
+void rasx__lock(rasx__mutex *mutex) { AcquireSRWLockExclusive((SRWLOCK *)(void *)mutex); }
+void rasx__unlock(rasx__mutex *mutex) { ReleaseSRWLockExclusive((SRWLOCK *)(void *)mutex); }
+
+void rasx__cond_wait(rasx__cond *cond, rasx__mutex *mutex, uint32_t timeout_ms)
+{
+    (void)SleepConditionVariableSRW((CONDITION_VARIABLE *)(void *)cond, (SRWLOCK *)(void *)mutex, timeout_ms, 0); /* 0xFFFFFFFF is INFINITE */
+}
+
+void rasx__cond_signal_all(rasx__cond *cond) { WakeAllConditionVariable((CONDITION_VARIABLE *)(void *)cond); }
+
+/* --- Events: word 0 clear, 1 set, 2 clear with a sleeper ------------------------------------------------------------------
+ * The word is the event; the handle only puts the waiter to sleep and is signalled only for a sleeper. It may stay signalled
+ * when a waiter gave up at the same moment: then a later wait looks once more and sleeps again. */
+
+int rasx__event_init(rasx__event *event)
+{
+    rasx__store(&event->word, 0);
+    event->handle = CreateEventW(NULL, FALSE, FALSE, NULL);
+    return event->handle != NULL ? 0 : -1;
+}
+
+void rasx__event_destroy(rasx__event *event)
+{
+    if (event->handle != NULL) (void)CloseHandle(event->handle);
+    event->handle = NULL;
+}
+
+/* The exchange releases what the setter wrote; its partner is the load of 1 in rasx__event_peek. */
+void rasx__event_set(rasx__event *event)
+{
+    if (rasx__exchange(&event->word, 1) == 2) (void)SetEvent(event->handle);
+}
+
+int rasx__event_is_set(const rasx__event *event) { return rasx__load(&event->word) == 1; }
+
+/* Alertable, so that a RAS that calls back in the context of the dialling thread (an APC) can do so. The system's wait has
+ * milliseconds and may end a little early: rounded up, and looked at again. */
+int rasx__event_peek(rasx__event *event, uint64_t timeout_ns)
+{
+    uint64_t deadline = RASX_NEVER;
+    int started = 0;
+    for (;;) {
+        uint32_t expected = 0;
+        DWORD ms = INFINITE, code = WAIT_TIMEOUT;
+        int over = 0;
+        if (rasx__load(&event->word) == 1) return 1;
+        if (timeout_ns == 0) return 0;
+        if (!started) {
+            const uint64_t now = rasx__now_ns();
+            if (timeout_ns != RASX_NEVER) deadline = timeout_ns >= RASX_NEVER - 1 - now ? RASX_NEVER - 1 : now + timeout_ns;
+            started = 1;
+        }
+        if (deadline != RASX_NEVER) {
+            const uint64_t now = rasx__now_ns();
+            const uint64_t left = deadline > now ? deadline - now : 0;
+            over = left == 0;
+            ms = left / NS_PER_MS >= 0x7FFFFFFF ? 0x7FFFFFFF : (DWORD)((left + NS_PER_MS - 1) / NS_PER_MS);
+        }
+        if (!over) {
+            if (!rasx__cas(&event->word, &expected, 2) && expected == 1) return 1;
+            code = WaitForSingleObjectEx(event->handle, ms, TRUE);
+        }
+        if (code != WAIT_OBJECT_0) {
+            expected = 2;
+            if (!rasx__cas(&event->word, &expected, 0) && expected == 1) return 1;
+            if (code == WAIT_IO_COMPLETION || code == WAIT_FAILED) return -1;
+            if (over) return 0;
+        }
+    }
+}
+
+int rasx__event_wait(rasx__event *event, uint64_t timeout_ns)
+{
+    const int result = rasx__event_peek(event, timeout_ns);
+    if (result == 1) (void)rasx__exchange(&event->word, 0); /* only the one waiter clears it */
+    return result;
+}
+
+/* --- Threads ------------------------------------------------------------------------------------------------------------- */
+
+/* Only address space is reserved. RasDial itself runs on such a stack, with whatever providers it loads, so on 64-bit systems
+ * there is no reason to be mean; on 32-bit ones a thousand dials must fit. */
+#ifdef _WIN64
+#define STACK_BYTES (1u << 20)
+#else
+#define STACK_BYTES (512u << 10)
+#endif
+
+typedef struct start {
+    void (*entry)(void *);
+    void *argument;
+} start;
+
+static unsigned __stdcall run_thread(void *pointer)
+{
+    const start s = *(start *)pointer;
+    free(pointer);
+    s.entry(s.argument);
+    return 0;
+}
+
+int rasx__thread_start(void (*entry)(void *), void *argument)
+{
+    uintptr_t thread;
+    start *s = malloc(sizeof *s);
+    if (s == NULL) return -1;
+    s->entry = entry;
+    s->argument = argument;
+    thread = _beginthreadex(NULL, STACK_BYTES, run_thread, s, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    if (thread == 0) {
+        free(s);
+        return -1;
+    }
+    (void)CloseHandle((HANDLE)thread);
+    return 0;
+}
+
+/* --- Files --------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t code_of(DWORD error)
+{
+    switch (error) {
+    case ERROR_FILE_NOT_FOUND: return 2;
+    case ERROR_PATH_NOT_FOUND:
+    case ERROR_INVALID_NAME:
+    case ERROR_BAD_PATHNAME:
+    case ERROR_BAD_NETPATH:
+    case ERROR_BAD_NET_NAME:
+    case ERROR_INVALID_DRIVE:
+    case ERROR_DIRECTORY:
+    case ERROR_FILENAME_EXCED_RANGE: return 3;
+    case ERROR_NOT_ENOUGH_MEMORY:
+    case ERROR_OUTOFMEMORY: return 8;
+    case ERROR_DISK_FULL:
+    case ERROR_HANDLE_DISK_FULL: return 112;
+    default: return 5;
+    }
+}
+
+static uint64_t pair(DWORD high, DWORD low) { return (uint64_t)high << 32 | low; }
+
+/* Opens and looks at what was opened, not at what the name may mean by then. All sharing is allowed: a phone book that the
+ * vendor's own dialogs hold open must stay readable, and writable for them. */
+static uint32_t open_regular(const char *path, DWORD access, DWORD how, HANDLE *file, rasx__file_id *id)
+{
+    BY_HANDLE_FILE_INFORMATION info;
+    wchar_t *wide;
+    const int units = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, NULL, 0);
+    DWORD error;
+    if (units <= 1) return 3; /* malformed or empty */
+    wide = malloc((size_t)units * sizeof *wide);
+    if (wide == NULL) return 8;
+    (void)MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, wide, units);
+    *file = CreateFileW(wide, access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, how, FILE_ATTRIBUTE_NORMAL, NULL);
+    error = GetLastError();
+    free(wide);
+    if (*file == INVALID_HANDLE_VALUE) return code_of(error);
+    if (GetFileType(*file) != FILE_TYPE_DISK || !GetFileInformationByHandle(*file, &info) ||
+        (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0) {
+        (void)CloseHandle(*file);
+        return 5;
+    }
+    id->size = pair(info.nFileSizeHigh, info.nFileSizeLow);
+    id->mtime_ns = pair(info.ftLastWriteTime.dwHighDateTime, info.ftLastWriteTime.dwLowDateTime) * 100; /* since 1601: fits until 2185 */
+    id->inode = pair(info.nFileIndexHigh, info.nFileIndexLow);
+    id->device = info.dwVolumeSerialNumber;
+    return 0;
+}
+
+uint32_t rasx__file_stat(const char *path, rasx__file_id *id)
+{
+    HANDLE file;
+    const uint32_t code = open_regular(path, FILE_READ_ATTRIBUTES, OPEN_EXISTING, &file, id);
+    if (code == 0) (void)CloseHandle(file);
+    return code;
+}
+
+/* The id is taken before reading: a change in between makes the id too old, so a cache reads again, never too new. Reads one
+ * byte past the size it was told, to notice a file that grows; the spare byte ends the text in NUL. */
+uint32_t rasx__file_read(const char *path, uint64_t most, uint8_t **bytes, size_t *count, rasx__file_id *id)
+{
+    HANDLE file;
+    uint8_t *buffer = NULL;
+    size_t room = 0, used = 0;
+    uint32_t code = open_regular(path, GENERIC_READ, OPEN_EXISTING, &file, id);
+    if (code != 0) return code;
+    if (id->size > most) {
+        code = 223;
+    } else if (id->size > SIZE_MAX - 2) {
+        code = 8;
+    } else {
+        room = (size_t)id->size + 2;
+        buffer = malloc(room);
+        if (buffer == NULL) code = 8;
+    }
+    while (code == 0) {
+        const size_t left = room - 1 - used;
+        DWORD got = 0;
+        if (!ReadFile(file, buffer + used, left < (1u << 30) ? (DWORD)left : 1u << 30, &got, NULL)) {
+            code = code_of(GetLastError());
+        } else if (got == 0) {
+            break;
+        } else {
+            used += got;
+            if (used > most) {
+                code = 223;
+            } else if (used == room - 1) { /* it has grown since it was opened */
+                uint8_t *larger = room <= SIZE_MAX / 2 ? realloc(buffer, room * 2) : NULL;
+                if (larger == NULL) {
+                    code = 8;
+                } else {
+                    buffer = larger;
+                    room *= 2;
+                }
+            }
+        }
+    }
+    (void)CloseHandle(file);
+    if (code != 0) {
+        free(buffer);
+        return code;
+    }
+    buffer[used] = 0;
+    *bytes = buffer;
+    *count = used;
+    return 0;
+}
+
+/* FILE_APPEND_DATA without FILE_WRITE_DATA: the system puts each write at the end, whoever else writes. */
+uint32_t rasx__file_append(const char *path, const char *line, size_t count)
+{
+    HANDLE file;
+    rasx__file_id id;
+    DWORD put = 0;
+    uint32_t code;
+    if (count > (1u << 30)) return 8;
+    code = open_regular(path, FILE_APPEND_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE, OPEN_ALWAYS, &file, &id);
+    if (code != 0) return code;
+    if (!WriteFile(file, line, (DWORD)count, &put, NULL)) code = code_of(GetLastError());
+    else if (put != (DWORD)count) code = 112;
+    (void)CloseHandle(file);
+    return code;
+}
+
+uint32_t rasx__default_phonebook(char *path, size_t room)
+{
+    static const char rest[] = "\\Microsoft\\Network\\Connections\\Pbk\\rasphone.pbk"; /* S7.1 */
+    uint32_t code = 3;
+    const DWORD needed = GetEnvironmentVariableW(L"APPDATA", NULL, 0);
+    wchar_t *base = needed > 1 ? malloc((size_t)needed * sizeof *base) : NULL;
+    if (base == NULL) return 3;
+    if (room <= INT_MAX && GetEnvironmentVariableW(L"APPDATA", base, needed) == needed - 1) {
+        const int length = WideCharToMultiByte(CP_UTF8, 0, base, -1, path, (int)room, NULL, NULL);
+        if (length > 1 && (size_t)length - 1 + sizeof rest <= room) {
+            memcpy(path + length - 1, rest, sizeof rest);
+            code = 0;
+        }
+    }
+    free(base);
+    return code;
+}
+
+#endif
