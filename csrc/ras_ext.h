@@ -217,9 +217,10 @@ RASX_API uint32_t rasx_get_status(rasx_client *client, uint64_t handle, rasx_sta
 
 /* Hangs up: one reference, or all of them (all = 1), and waits on the client's clock at most timeout_ms for the end,
  * looking every 50 ms. 668 and 6 count as gone (S3). Any thread but a native handler's; blocks. *result: enum rasx_hangup.
- * A signal makes it return early with RASX_HANGUP_CLOSING; resume = 1 goes on waiting without another RasHangUp.
+ * A signal makes it return early with RASX_HANGUP_CLOSING; a call with resume_ms = the milliseconds waited so far (at least
+ * 1) goes on waiting without another RasHangUp. resume_ms = 0 hangs up.
  * 0, 753 (owned by the router) or another code of RasHangUp. */
-RASX_API uint32_t rasx_hang_up(rasx_client *client, uint64_t handle, uint32_t all, uint32_t resume, uint32_t timeout_ms,
+RASX_API uint32_t rasx_hang_up(rasx_client *client, uint64_t handle, uint32_t all, uint32_t resume_ms, uint32_t timeout_ms,
                                uint32_t *result);
 
 /* Lists: *count is the room on entry and the number available on return; 603 when the room was too small (nothing else is

@@ -1,0 +1,184 @@
+/* hangup.c: the references that this process owns, RasHangUp, and the bounded wait after it (S3).
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Connections are reference counted (S1.8): RasHangUp gives up one reference, and while others exist the status keeps
+ * answering Connected, so an unbounded wait would never end. This process counts its own references and knows at once when
+ * one of them is left; references of other programs show only in a status that stays Connected.
+ */
+#include "core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STEP_NS (50u * 1000000ull)
+#define SHARED_AFTER_NS (1000u * 1000000ull) /* still Connected after that: somebody else keeps it up (assumed) */
+#define ODD_LIMIT 5u                         /* other codes of the status call in a row before it is given up */
+#define ALL_LIMIT 1000u                      /* references closed on request; a bound, not a guess */
+
+/* --- References: an open-addressed table of (implementation, handle) -> count --- */
+
+typedef struct reference { const rasapi *ras; uint64_t handle; uint32_t count; } reference;
+
+static rasx__mutex table_lock = RASX_MUTEX_INIT;
+static reference  *table;
+static size_t      table_size, table_used; /* used: cells that are not virgin */
+static uint32_t    table_total;
+
+static reference *find(const rasapi *ras, uint64_t handle)
+{
+    if (!table_size) return NULL;
+    size_t at = (size_t)((handle ^ (handle >> 17)) * 0x9E3779B97F4A7C15ull >> 20) & (table_size - 1);
+    while (table[at].ras && !(table[at].ras == ras && table[at].handle == handle)) at = (at + 1) & (table_size - 1);
+    return &table[at];
+}
+
+/* Keeps the table at most half full; cells with count 0 are dropped on the way. */
+static int make_room(void)
+{
+    if (table_size && table_used * 2 < table_size) return 0;
+    size_t live = 0, old_size = table_size;
+    for (size_t i = 0; i < old_size; i++) live += table[i].count > 0;
+    size_t size = 64;
+    while (size < live * 4) size *= 2;
+    reference *old = table, *fresh = calloc(size, sizeof *fresh);
+    if (!fresh) return -1;
+    table = fresh;
+    table_size = size;
+    table_used = live;
+    for (size_t i = 0; i < old_size; i++) {
+        if (old[i].count > 0) *find(old[i].ras, old[i].handle) = old[i];
+    }
+    free(old);
+    return 0;
+}
+
+void rasx__reference_add(const rasapi *ras, uint64_t handle)
+{
+    rasx__lock(&table_lock);
+    if (make_room() == 0) { /* without memory the count is short: then hang-up takes a second longer to say "shared" */
+        reference *r = find(ras, handle);
+        if (!r->ras) {
+            table_used++;
+            r->ras = ras;
+            r->handle = handle;
+        }
+        r->count++;
+        table_total++;
+    }
+    rasx__unlock(&table_lock);
+}
+
+/* Takes `most` references at most; returns what is left. */
+static uint32_t reference_take(const rasapi *ras, uint64_t handle, uint32_t most)
+{
+    rasx__lock(&table_lock);
+    reference *r = find(ras, handle);
+    uint32_t left = 0;
+    if (r && r->ras) {
+        uint32_t taken = r->count < most ? r->count : most;
+        r->count -= taken;
+        table_total -= taken;
+        left = r->count;
+    }
+    rasx__unlock(&table_lock);
+    return left;
+}
+
+uint32_t rasx__reference_count(const rasapi *ras, uint64_t handle) { return reference_take(ras, handle, 0); }
+
+uint32_t rasx__reference_total(void)
+{
+    rasx__lock(&table_lock);
+    uint32_t total = table_total;
+    rasx__unlock(&table_lock);
+    return total;
+}
+
+/* --- Hang-up --- */
+
+static uint32_t status_of(const rasapi *ras, uint64_t handle, int *connected)
+{
+    RASCONNSTATUSW status;
+    memset(&status, 0, sizeof status);
+    status.dwSize = (uint32_t)sizeof status;
+    uint32_t code = ras->RasGetConnectStatusW((HRASCONN)(uintptr_t)handle, &status);
+    *connected = code == 0 && status.rasconnstate == RASCS_Connected && status.dwError == 0;
+    return code;
+}
+
+static int is_gone(uint32_t code) { return code == 6 || code == 668; }
+
+/* Gives up references. *wait is 1 when the end has to be waited for. */
+static uint32_t give_up(const rasapi *ras, uint64_t handle, int owned, int all, uint32_t *result, int *wait)
+{
+    int connected = 1;
+    uint32_t code = ras->RasHangUpW((HRASCONN)(uintptr_t)handle);
+    *wait = 0;
+    *result = RASX_HANGUP_GONE;
+    if (is_gone(code)) {
+        (void)reference_take(ras, handle, UINT32_MAX);
+        return 0;
+    }
+    if (code != 0) { /* 753: the router's; nothing was given up */
+        *result = RASX_HANGUP_CLOSING;
+        return code;
+    }
+    uint32_t left = all ? reference_take(ras, handle, UINT32_MAX) : reference_take(ras, handle, owned ? 1 : 0);
+    for (uint32_t i = 0; all && i < ALL_LIMIT; i++) { /* until RAS refuses, or the link is seen to go down */
+        if (is_gone(status_of(ras, handle, &connected)) || !connected) break;
+        if (ras->RasHangUpW((HRASCONN)(uintptr_t)handle) != 0) break;
+    }
+    if (!all && left > 0) {
+        *result = RASX_HANGUP_SHARED;
+        return 0;
+    }
+    *result = RASX_HANGUP_CLOSING;
+    *wait = 1;
+    return 0;
+}
+
+uint32_t rasx__hang_up(const rasapi *ras, rasx_clock *clock, uint64_t handle, int owned, int all, uint32_t resume_ms,
+                       uint32_t timeout_ms, int patient, uint32_t *result)
+{
+    int wait = 1, connected = 0;
+    uint32_t odd = 0;
+    *result = RASX_HANGUP_CLOSING;
+    if (resume_ms == 0) {
+        uint32_t code = give_up(ras, handle, owned, all, result, &wait);
+        if (code != 0 || !wait) return code;
+    }
+    rasx__event never_set;
+    if (rasx__event_init(&never_set) != 0) return 0;
+    uint64_t now_ns = clock->now(clock);
+    uint64_t start_ns = now_ns - (uint64_t)resume_ms * 1000000u;
+    uint64_t deadline_ns = timeout_ms == RASX_FOREVER ? RASX_NEVER : now_ns + (uint64_t)timeout_ms * 1000000u;
+    for (;;) {
+        uint32_t code = status_of(ras, handle, &connected);
+        now_ns = clock->now(clock);
+        odd = code != 0 ? odd + 1 : 0;
+        if (is_gone(code)) *result = RASX_HANGUP_GONE;
+        else if (connected && !all && now_ns - start_ns >= SHARED_AFTER_NS) *result = RASX_HANGUP_SHARED;
+        if (*result != RASX_HANGUP_CLOSING || odd >= ODD_LIMIT || now_ns >= deadline_ns) break;
+        uint64_t until_ns = now_ns + STEP_NS < deadline_ns ? now_ns + STEP_NS : deadline_ns;
+        int woken = 1;
+        while (woken != 0 && clock->now(clock) < until_ns) {
+            woken = clock->wait(clock, &never_set, until_ns, 0);
+            if (woken < 0 && !patient) break;
+        }
+        if (woken < 0 && !patient) break;
+    }
+    rasx__event_destroy(&never_set);
+    return 0;
+}
+
+uint32_t rasx_hang_up(rasx_client *client, uint64_t handle, uint32_t all, uint32_t resume_ms, uint32_t timeout_ms,
+                      uint32_t *result)
+{
+    if (!client || !result) return RASX_E_INVALID;
+    *result = RASX_HANGUP_NONE;
+    if (rasx__forked()) return RASX_E_FORKED;
+    if (rasx__load(&client->closed)) return RASX_E_CLOSED;
+    if (handle == 0) return 6;
+    return rasx__hang_up(client->ras, client->clock, handle, 1, all != 0, resume_ms, timeout_ms, 0, result);
+}

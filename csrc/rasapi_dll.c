@@ -1,0 +1,47 @@
+/* rasapi_dll.c: Microsoft's implementation, loaded at run time.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * From System32 only: a file of that name beside the program, in the current directory or on PATH is never taken. Every
+ * function is resolved by itself; a missing optional one stays NULL and its feature is "not available" (S0.1, S8.77).
+ */
+#include "os.h"
+#include "rasapi.h"
+
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+#ifndef LOAD_LIBRARY_SEARCH_SYSTEM32
+#define LOAD_LIBRARY_SEARCH_SYSTEM32 0x00000800
+#endif
+
+static rasx__mutex lock = RASX_MUTEX_INIT;
+static rasapi      table;
+static int         loaded; /* 1 complete, -1 not here */
+
+static int resolve(HMODULE dll)
+{
+    int complete = 1;
+#define RASAPI_RESOLVE(ret, name, arguments, required)                                                                       \
+    table.name = (ret(RASAPI_CALL *) arguments)(uintptr_t)GetProcAddress(dll, #name);                                        \
+    if (required && !table.name) complete = 0;
+    RASAPI_FUNCTIONS(RASAPI_RESOLVE)
+    return complete;
+}
+
+/* Never unloaded: a late callback must find its code (S8.8). */
+const rasapi *rasapi_system(void)
+{
+    rasx__lock(&lock);
+    if (!loaded) {
+        HMODULE dll = LoadLibraryExW(L"rasapi32.dll", NULL, LOAD_LIBRARY_SEARCH_SYSTEM32);
+        loaded = dll && resolve(dll) ? 1 : -1;
+    }
+    int here = loaded == 1;
+    rasx__unlock(&lock);
+    return here ? &table : NULL;
+}
+#else
+const rasapi *rasapi_system(void) { return NULL; }
+#endif
