@@ -42,7 +42,8 @@ static uint32_t copy_params(const rasx_client *client, const rasx_dial_options *
                              { o->username, 256, &p->username },          { o->domain, 15, &p->domain } };
     size_t used = 0, units = 0;
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
-        if (rasx__to_utf16(fields[i].text ? fields[i].text : "", p->text + used, fields[i].limit + 1, &units) != 0) {
+        size_t left = room - used < fields[i].limit + 1 ? room - used : fields[i].limit + 1;
+        if (rasx__to_utf16(fields[i].text ? fields[i].text : "", p->text + used, left, &units) != 0) {
             free(p);
             return RASX_E_INVALID;
         }
@@ -50,7 +51,8 @@ static uint32_t copy_params(const rasx_client *client, const rasx_dial_options *
         used += units + 1;
     }
     units = 0;
-    if (o->password && rasx__to_utf16_masked(o->password, rasx__pad(), p->text + used, 257, &units) != 0) {
+    size_t left = room - used < 257 ? room - used : 257;
+    if (o->password && rasx__to_utf16_masked(o->password, rasx__pad(), p->text + used, left, &units) != 0) {
         free(p);
         return RASX_E_INVALID;
     }
