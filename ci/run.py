@@ -299,12 +299,13 @@ def check_basics(install: bool) -> bool:
 
 def prepare_venv() -> None:
     """.venv with the tools and with this checkout's ras_ext; a line only when something had to be done."""
-    clock = Clock()
-    if made := make_venv():
-        report("venv", "ok", clock, "made .venv with the pinned tools")
-    clock = Clock()
-    if install_project() or made:
-        report("install", "ok", clock, "built and installed this checkout into .venv")
+    with lock():
+        clock = Clock()
+        if made := make_venv():
+            report("venv", "ok", clock, "made .venv with the pinned tools")
+        clock = Clock()
+        if install_project() or made:
+            report("install", "ok", clock, "built and installed this checkout into .venv")
 
 
 def run_job(name: str, install: bool) -> str:
@@ -353,8 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not check_basics(install):
         return 1
     names = list(QUICK) if options.quick else [n for name in options.jobs for n in GROUPS.get(name, (name,))]
-    with lock():
-        results = {name: run_job(name, install) for name in dict.fromkeys(names)}
+    results = {name: run_job(name, install) for name in dict.fromkeys(names)}
     failed = [name for name, result in results.items() if result == "FAILED"]
     left_out = [name for name, result in results.items() if result == "NOT RUN"]
     if len(results) > 1 or failed:
