@@ -303,15 +303,30 @@ class ServiceError(RasError):
     """The service behind RAS does not run (711, 757, 1722, 1753 ...)."""
 
 
-class NotAvailableError(RasError, NotImplementedError):
+class _OneCode(RasError):
+    """An error that has a usual code, so that it can be raised with a text alone: `ClosedError("the client is closed")`."""
+
+    _usual: int
+
+    def __init__(self, code: "int | str | None" = None, text: "str | None" = None, **details: "Any") -> None:
+        if isinstance(code, str):
+            code, text = None, code
+        super().__init__(self._usual if code is None else code, text, **details)
+
+
+class NotAvailableError(_OneCode, NotImplementedError):
     """This system lacks the feature: no RAS here, a missing export, or something that Windows has dropped."""
 
+    _usual = NOT_AVAILABLE
 
-class DialCancelledError(RasError):
+
+class DialCancelledError(_OneCode):
     """The dial was cancelled by this program: cancel(), leaving `with`, or closing the client.
 
     No ConnectionError, so that code which redials on those does not redial what somebody wanted to end.
     """
+
+    _usual = 631
 
     @property
     def hint(self) -> "str | None":
@@ -322,12 +337,16 @@ class DialCancelledError(RasError):
         return False
 
 
-class ClosedError(RasError, RuntimeError):
+class ClosedError(_OneCode, RuntimeError):
     """The client, queue or dial has been closed or released."""
 
+    _usual = CLOSED
 
-class ForkedError(RasError, RuntimeError):
+
+class ForkedError(_OneCode, RuntimeError):
     """The library was used in this process's parent; its threads do not exist here."""
+
+    _usual = FORKED
 
 
 class StillDialing(TimeoutError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 
@@ -204,6 +205,27 @@ def test_s8_26_code_above_0x7fffffff_stays_unsigned_and_shows_in_hex() -> None:
     assert str(errors.RasError(0x80420199, "Something of EAP.")) == "0x80420199: Something of EAP."
     assert "0x80420112" in repr(errors.RasError(0x80420112))
     assert errors.RasError(691, later=-1).later == 0xFFFFFFFF
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (errors.ClosedError, errors.CLOSED),
+        (errors.ForkedError, errors.FORKED),
+        (errors.NotAvailableError, errors.NOT_AVAILABLE),
+        (errors.DialCancelledError, 631),
+    ],
+)
+def test_error_with_a_usual_code_needs_only_a_text(kind: type[errors.RasError], code: int) -> None:
+    """Such an error takes a text, or a code, or nothing, and travels like the others."""
+    make: Callable[..., errors.RasError] = kind
+    for error, text in (
+        (make("the reason", entry="Office VPN"), "the reason"),
+        (make(), CODES[code][1]),
+        (make(code, "why"), "why"),
+    ):
+        assert (error.code, error.text) == (code, text)
+        assert attributes(pickle.loads(pickle.dumps(error))) == attributes(error)  # noqa: S301
 
 
 def test_code_without_a_name() -> None:
