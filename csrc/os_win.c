@@ -84,6 +84,78 @@ int rasx__random(void *bytes, size_t count)
     return 0;
 }
 
+/* --- Windows, messages, texts, the module -------------------------------------------------------------------------------- */
+
+static RASX_THREAD_LOCAL int pumped; /* rasx__pump */
+
+int rasx__pump(int messages)
+{
+    const int before = pumped;
+    pumped = messages;
+    return before;
+}
+
+/* Sleeps until the handle is signalled; a thread that pumps wakes for messages too, handles them and says WAIT_OBJECT_0 + 1.
+ * Looking with PM_NOREMOVE is what delivers sent messages, and takes none of those that the thread's owner waits for. */
+static DWORD sleep_on(HANDLE handle, DWORD ms)
+{
+    DWORD code;
+    MSG message;
+    if (!pumped) return WaitForSingleObjectEx(handle, ms, TRUE);
+    code = MsgWaitForMultipleObjectsEx(1, &handle, ms, pumped == 1 ? QS_ALLINPUT : QS_SENDMESSAGE,
+                                       MWMO_ALERTABLE | MWMO_INPUTAVAILABLE);
+    if (code != WAIT_OBJECT_0 + 1) return code;
+    if (pumped == 1) {
+        while (PeekMessageW(&message, NULL, 0, 0, PM_REMOVE)) (void)DispatchMessageW(&message);
+    } else {
+        (void)PeekMessageW(&message, NULL, 0, 0, PM_NOREMOVE | PM_QS_SENDMESSAGE);
+    }
+    return code;
+}
+
+static UINT message_number(const char *name, uint32_t otherwise)
+{
+    const UINT number = RegisterWindowMessageA(name);
+    return number != 0 ? number : (UINT)otherwise;
+}
+
+uint32_t rasx__message_send(void *window, const char *name, uint32_t otherwise, uintptr_t first, intptr_t second)
+{
+    if (!IsWindow((HWND)window)) return ERROR_INVALID_WINDOW_HANDLE;
+    (void)SendMessageW((HWND)window, message_number(name, otherwise), (WPARAM)first, (LPARAM)second);
+    return 0;
+}
+
+uint32_t rasx__message_post(void *window, const char *name, uint32_t otherwise, uintptr_t first, intptr_t second)
+{
+    if (PostMessageW((HWND)window, message_number(name, otherwise), (WPARAM)first, (LPARAM)second)) return 0;
+    return (uint32_t)GetLastError();
+}
+
+/* The texts end in a line break and may hold more of them. */
+int rasx__system_text(uint32_t code, char *text, size_t room)
+{
+    wchar_t wide[1024];
+    DWORD units = FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL, code, 0, wide, 1024, NULL);
+    int bytes;
+    while (units > 0 && wide[units - 1] <= L' ') units--;
+    for (DWORD i = 0; i < units; i++) {
+        if (wide[i] < L' ') wide[i] = L' ';
+    }
+    if (units == 0 || room == 0 || room > INT_MAX) return 0;
+    bytes = WideCharToMultiByte(CP_UTF8, 0, wide, (int)units, text, (int)room - 1, NULL, NULL);
+    text[bytes] = 0;
+    return bytes > 0;
+}
+
+void rasx__stay_loaded(void)
+{
+    static const char here = 0;
+    HMODULE module;
+    (void)GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN, (LPCWSTR)(const void *)&here,
+                             &module);
+}
+
 /* --- Locks ------------------------------------------------------------------------------------------------------------- */
 
 void rasx__lock(rasx__mutex *mutex) { AcquireSRWLockExclusive((SRWLOCK *)(void *)mutex); }
@@ -121,7 +193,8 @@ void rasx__event_set(rasx__event *event)
 
 int rasx__event_is_set(const rasx__event *event) { return rasx__load(&event->word) == 1; }
 
-/* Alertable, so that a RAS that calls back in the context of the dialling thread (an APC) can do so. The system's wait has
+/* A message that a pumping thread handled counts as a look at nothing: it looks at the word again, and sleeps on.
+ * Alertable, so that a RAS that calls back in the context of the dialling thread (an APC) can do so. The system's wait has
  * milliseconds and may end a little early: rounded up, and looked at again. */
 int rasx__event_peek(rasx__event *event, uint64_t timeout_ns)
 {
@@ -146,7 +219,7 @@ int rasx__event_peek(rasx__event *event, uint64_t timeout_ns)
         }
         if (!over) {
             if (!rasx__cas(&event->word, &expected, 2) && expected == 1) return 1;
-            code = WaitForSingleObjectEx(event->handle, ms, TRUE);
+            code = sleep_on(event->handle, ms);
         }
         if (code != WAIT_OBJECT_0) {
             expected = 2;
@@ -314,18 +387,26 @@ uint32_t rasx__file_read(const char *path, uint64_t most, uint8_t **bytes, size_
     return 0;
 }
 
-/* FILE_APPEND_DATA without FILE_WRITE_DATA: the system puts each write at the end, whoever else writes. */
+/* FILE_APPEND_DATA without FILE_WRITE_DATA: the system puts each write at the end. NTFS does that as one step, Wine and network
+ * drives do not; so writers also lock a byte that is far behind any end, where it keeps no reader out. A drive without locks:
+ * written all the same. */
 uint32_t rasx__file_append(const char *path, const char *line, size_t count)
 {
     HANDLE file;
     rasx__file_id id;
+    OVERLAPPED at;
     DWORD put = 0;
+    BOOL locked;
     uint32_t code;
     if (count > (1u << 30)) return 8;
-    code = open_regular(path, FILE_APPEND_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE, OPEN_ALWAYS, &file, &id);
+    code = open_regular(path, GENERIC_READ | FILE_APPEND_DATA, OPEN_ALWAYS, &file, &id);
     if (code != 0) return code;
+    memset(&at, 0, sizeof at);
+    at.OffsetHigh = 0x40000000;
+    locked = LockFileEx(file, LOCKFILE_EXCLUSIVE_LOCK, 0, 1, 0, &at);
     if (!WriteFile(file, line, (DWORD)count, &put, NULL)) code = code_of(GetLastError());
     else if (put != (DWORD)count) code = 112;
+    if (locked) (void)UnlockFileEx(file, 0, 1, 0, &at);
     (void)CloseHandle(file);
     return code;
 }
