@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 TESTS = ROOT / "tests" / "c"
-NOT_ON_POSIX = {"os_win.c", "notify_win.c"}
+NOT_ON_POSIX = {"os_win.c"}
 NOT_ON_WINDOWS = {"os_posix.c"}
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wvla", "-Werror")
 

@@ -26,6 +26,7 @@ static uint32_t start_once(void)
     rasx__lock(&start_lock);
     if (!started && rasx__random(pad, sizeof pad) == 0) {
         rasx__on_fork_child(on_fork_child);
+        rasx__stay_loaded();
         started = 1;
     }
     int ok = started;
@@ -140,6 +141,7 @@ static const rasx_api api_table = {
     .error_name = rasx_error_name,
     .get_counters = rasx_get_counters,
     .sim_get_api = rasx_sim_get_api,
+    .window_post = rasx_window_post,
 };
 
 const rasx_api *rasx_get_api(void) { return &api_table; }

@@ -4,6 +4,7 @@
  *
  *   slot.c    the table of dials in flight; pinning; what a notification or a decision does to a dial
  *   notify.c  the native RAS handlers: RasDialFunc2, and banks of trampolines for RasDialFunc and RasDialFunc1
+ *   notify_win.c  the window that receives notifications, where there are windows
  *   queue.c   ready dials, one consumer, the armed wake-up
  *   dial.c    the life of a dial, on its own native thread
  *   hangup.c  references that this process owns, RasHangUp, the bounded wait
@@ -127,6 +128,14 @@ uint32_t RASAPI_CALL rasx__on_ras_dial_func2(uintptr_t callback_id, uint32_t sub
  * in quarantine. now_ns is the client's clock. */
 void *rasx__trampoline_take(uint32_t kind, rasx_dial dial, uint64_t now_ns);
 void  rasx__trampoline_give_back(uint32_t kind, void *trampoline, uint64_t now_ns);
+
+/* --- notify_win.c --- */
+
+int   rasx__window_available(void);
+/* A message-only window for the notifications of the dial, owned by the calling thread, whose waits pump it from now on. RasDial's
+ * notifier argument; NULL without resources. */
+void *rasx__window_open(rasx_dial dial);
+void  rasx__window_close(void *window); /* on the same thread */
 
 /* --- queue.c --- */
 

@@ -122,7 +122,8 @@ static uint32_t call_ras_dial(const rasx__slot *slot, void *notifier, HRASCONN *
     extensions.dwSize = (uint32_t)sizeof extensions;
     extensions.dwfOptions = p->options;
     *connection = NULL; /* S8.3: anything else would be taken as "resume" */
-    uint32_t code = ras->RasDialW(p->options ? &extensions : NULL, phonebook, &params, p->notifier, notifier, connection);
+    uint32_t type = p->notifier == RASX_NOTIFIER_WINDOW ? RASAPI_NOTIFIER_WINDOW : p->notifier;
+    uint32_t code = ras->RasDialW(p->options ? &extensions : NULL, phonebook, &params, type, notifier, connection);
     rasx__wipe(&params, sizeof params);
     return code;
 }
@@ -139,12 +140,23 @@ static void wait_for_news(rasx__slot *slot, uint64_t until_ns)
     }
 }
 
+static void give_notifier_back(uint32_t kind, void *notifier, uint64_t now_ns)
+{
+    if (kind == RASX_NOTIFIER_WINDOW) rasx__window_close(notifier);
+    else if (kind != RASX_NOTIFIER_FUNC2) rasx__trampoline_give_back(kind, notifier, now_ns);
+}
+
 /* The notifier argument of RasDial. Kinds 0 and 1 wait for a free trampoline; NULL when the dial was decided meanwhile. */
 static void *take_notifier(rasx__slot *slot)
 {
     uint32_t kind = slot->params->notifier;
     void *notifier = NULL;
     if (kind == RASX_NOTIFIER_FUNC2) return is_decided(slot) ? NULL : (void *)(uintptr_t)rasx__on_ras_dial_func2;
+    if (kind == RASX_NOTIFIER_WINDOW) {
+        notifier = is_decided(slot) ? NULL : rasx__window_open(rasx__slot_dial(slot));
+        if (!notifier) (void)rasx__decide(slot, RASX_OUTCOME_FAILED, 8, RASX_FROM_CORE); /* no effect on a decided one */
+        return notifier;
+    }
     while (!is_decided(slot)) {
         uint64_t now_ns = slot->clock->now(slot->clock);
         notifier = rasx__trampoline_take(kind, rasx__slot_dial(slot), now_ns);
@@ -232,7 +244,7 @@ static void dial_main(void *argument)
     } else if (handle) { /* S1.4: whoever was given a handle owes a RasHangUp, also after an error */
         hangup_error = rasx__hang_up(ras, clock, handle, 0, 0, 0, hangup_timeout_ms, 1, &hangup);
     }
-    if (notifier && kind != RASX_NOTIFIER_FUNC2) rasx__trampoline_give_back(kind, notifier, clock->now(clock));
+    if (notifier) give_notifier_back(kind, notifier, clock->now(clock));
     rasx__settle(slot, hangup, hangup_error);
 
     clock->leave(clock);
@@ -248,7 +260,7 @@ uint32_t rasx_dial_start(rasx_queue *queue, const rasx_dial_options *options, ra
     if (rasx__forked()) return RASX_E_FORKED;
     rasx_client *client = queue->client;
     if (rasx__load(&queue->closed) || rasx__load(&client->closed)) return RASX_E_CLOSED;
-    if (options->notifier == RASX_NOTIFIER_WINDOW) return RASX_E_NOT_AVAILABLE;
+    if (options->notifier == RASX_NOTIFIER_WINDOW && !rasx__window_available()) return RASX_E_NOT_AVAILABLE;
     if (options->notifier > RASX_NOTIFIER_WINDOW || options->capacity > 65536u || !rasx__pad()) return RASX_E_INVALID;
 
     rasx__params *params = NULL;

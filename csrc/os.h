@@ -112,6 +112,20 @@ void     rasx__wipe(void *bytes, size_t count);    /* zeroes in a way that no co
 void     rasx__on_fork_child(void (*handler)(void)); /* registers a handler that runs in every forked child; no-op on Windows */
 uint32_t rasx__process_id(void);
 
+/* --- Of Windows; elsewhere they do nothing -------------------------------------------------------------------------------- */
+
+/* From now on every wait of this thread on an event dispatches messages meanwhile: 1 all that reach its windows, 2 only sent
+ * ones (for a thread that is lent to us), 0 none. Returns what was set before. */
+int      rasx__pump(int messages);
+/* Sends a message, which returns when the window's thread has handled it, or posts it. The number is that of the registered
+ * message `name`, else `otherwise`. 0, or a Win32 code; 120 on other systems. */
+uint32_t rasx__message_send(void *window, const char *name, uint32_t otherwise, uintptr_t first, intptr_t second);
+uint32_t rasx__message_post(void *window, const char *name, uint32_t otherwise, uintptr_t first, intptr_t second);
+/* The system's own text of a code (FormatMessage) as one line of UTF-8; 1 when it has one. */
+int      rasx__system_text(uint32_t code, char *text, size_t room);
+/* Keeps the code of this library in memory until the process ends: a late notification must find it. */
+void     rasx__stay_loaded(void);
+
 /* --- Files (paths are UTF-8) ------------------------------------------------------------------------------------------- */
 
 typedef struct rasx__file_id { uint64_t size, mtime_ns, inode, device; } rasx__file_id;

@@ -128,6 +128,29 @@ int rasx__random(void *bytes, size_t count)
     return count == 0 ? 0 : random_from_device(p, count);
 }
 
+/* --- Of Windows ---------------------------------------------------------------------------------------------------------- */
+
+int rasx__pump(int messages) { return messages & 0; }
+
+uint32_t rasx__message_send(void *window, const char *name, uint32_t otherwise, uintptr_t first, intptr_t second)
+{
+    (void)window, (void)name, (void)otherwise, (void)first, (void)second;
+    return 120; /* ERROR_CALL_NOT_IMPLEMENTED */
+}
+
+uint32_t rasx__message_post(void *window, const char *name, uint32_t otherwise, uintptr_t first, intptr_t second)
+{
+    return rasx__message_send(window, name, otherwise, first, second);
+}
+
+int rasx__system_text(uint32_t code, char *text, size_t room)
+{
+    (void)code, (void)text, (void)room;
+    return 0;
+}
+
+void rasx__stay_loaded(void) {}
+
 /* --- Locks ------------------------------------------------------------------------------------------------------------- */
 
 void rasx__lock(rasx__mutex *mutex) { (void)pthread_mutex_lock(&mutex->m); }

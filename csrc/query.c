@@ -221,6 +221,7 @@ uint32_t rasx_error_text(rasx_client *client, uint32_t code, char *text, uint32_
         memset(wide, 0, sizeof wide);
         if (client->ras->RasGetErrorStringW(code, wide, 1023) == 0) (void)rasx__to_utf8(wide, 1024, full, sizeof full);
     }
+    if (!full[0] && client && !rasx__system_text(code, full, sizeof full)) full[0] = 0; /* S8.27 */
     if (!full[0]) {
         const char *known = rasx__error_text(code);
         if (known) (void)snprintf(full, sizeof full, "%s", known);

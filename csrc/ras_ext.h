@@ -207,6 +207,11 @@ RASX_API uint32_t rasx_dial_start(rasx_queue *queue, const rasx_dial_options *op
  * as soon as RasDial has returned. Any thread, never blocks. *decided is 1 when this call decided the dial. */
 RASX_API uint32_t rasx_dial_cancel(rasx_dial dial, uint32_t *decided);
 
+/* Posts WM_RASDIALEVENT with a state and an error to a window (HWND) of the application, as the window form of RasDial would send
+ * it (S1.4): called by the consumer for the events that it drained. Any thread, never blocks. 0; RASX_E_NOT_AVAILABLE where
+ * there are no windows; 1400 for a window that is gone. */
+RASX_API uint32_t rasx_window_post(uint64_t window, uint32_t state, uint32_t error);
+
 /* How many notifications found the dial's ring full. Any thread, never blocks. */
 RASX_API uint32_t rasx_dial_lost(rasx_dial dial, uint32_t *lost);
 
@@ -234,8 +239,8 @@ RASX_API uint32_t rasx_validate_entry_name(rasx_client *client, const char *phon
 
 /* --- Codes --------------------------------------------------------------------------------------------------------- */
 
-/* The text of a code: RasGetErrorString of this client first (NULL: our own table alone), else our own short text, else
- * "error N" (0x%08X from 0x80000000 on). text always ends in NUL. Returns 0, or 122 when `room` bytes were too few. */
+/* The text of a code: RasGetErrorString of this client first (NULL: our own table alone), else on Windows the system's own
+ * (FormatMessage), else our own short text, else "error N" (0x%08X from 0x80000000 on). text always ends in NUL. Returns 0, or 122 when `room` bytes were too few. */
 RASX_API uint32_t rasx_error_text(rasx_client *client, uint32_t code, char *text, uint32_t room);
 
 /* "ERROR_AUTHENTICATION_FAILURE" for 691; NULL for a code that has no name here. Static storage. */
@@ -351,6 +356,7 @@ typedef struct rasx_api { /* append-only; check size before using a member that 
     const char *(*error_name)(uint32_t);
     void     (*get_counters)(rasx_counters *);
     const rasx_sim_api *(*sim_get_api)(void);
+    uint32_t (*window_post)(uint64_t, uint32_t, uint32_t);
 } rasx_api;
 
 /* The functions above as a table, for code that received this pointer instead of linking. Static storage. */
