@@ -1,0 +1,129 @@
+"""Dial and manage Windows Remote Access (RAS) connections: VPN, PPPoE, modem.
+
+SPDX-License-Identifier: MIT
+
+    import ras_ext
+
+    dial = ras_ext.dial("Office VPN", username="ada", password=pw)   # returns at once
+    for event in dial:
+        print(event.state.name, event.elapsed)
+    connection = dial.result(timeout=60)                             # or raises AuthenticationError (691) ...
+    connection.hang_up()
+
+`ras_ext.open("sim")` gives a client of a simulated RAS that works on every platform; `ras_ext.sim` controls it.
+"""
+
+from __future__ import annotations
+
+from .client import Client, dial, open
+from .connection import Connection, ConnectionStatus
+from .dial import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Dial, wait
+from .errors import (
+    AccessError,
+    AuthenticationError,
+    ClosedError,
+    DialCancelledError,
+    DisconnectedError,
+    ForkedError,
+    IpsecError,
+    LineError,
+    NotAvailableError,
+    PhonebookError,
+    ProtocolError,
+    RasError,
+    ServiceError,
+    StillDialing,
+    TunnelError,
+    UsageError,
+)
+from .events import Event, HangUp, Notifier, Origin, Outcome, State, Substate
+from .phonebook import Device, Entry, NameCheck
+
+TYPE_CHECKING = False  # spares `import typing` when the program runs; type checkers know this name
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from . import sim as sim
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # dialling
+    "dial",
+    "open",
+    "wait",
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "Client",
+    "Connection",
+    "ConnectionStatus",
+    "Dial",
+    # what a dial reports
+    "Event",
+    "HangUp",
+    "Notifier",
+    "Origin",
+    "Outcome",
+    "State",
+    "Substate",
+    # errors
+    "AccessError",
+    "AuthenticationError",
+    "ClosedError",
+    "DialCancelledError",
+    "DisconnectedError",
+    "ForkedError",
+    "IpsecError",
+    "LineError",
+    "NotAvailableError",
+    "PhonebookError",
+    "ProtocolError",
+    "RasError",
+    "ServiceError",
+    "StillDialing",
+    "TunnelError",
+    "UsageError",
+    # phone books and devices
+    "Device",
+    "Entry",
+    "NameCheck",
+    # building against the C core
+    "get_include",
+    "get_sources",
+    "sim",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`ras_ext.sim` without importing it for those who do not need it."""
+    if name == "sim":
+        import importlib
+
+        return importlib.import_module("ras_ext.sim")
+    raise AttributeError(f"module 'ras_ext' has no attribute {name!r}")
+
+
+def get_include() -> str:
+    """The folder with ras_ext.h, for the include path of C code that uses the core.
+
+    Returns:
+        An absolute path.
+    """
+    from . import _sources
+
+    return str(_sources.folder())
+
+
+def get_sources() -> list[str]:
+    """The C files of the core and of the simulated RAS for this platform, for building them into another extension.
+
+    A second copy of the core has its own dials, queues and simulated machine.
+
+    Returns:
+        Absolute paths.
+    """
+    from . import _sources
+
+    return [str(path) for path in _sources.files()]

@@ -1,0 +1,444 @@
+"""The C core in typed functions: the only module besides sim.py that touches `lib`.
+
+SPDX-License-Identifier: MIT
+
+Nothing here waits for more than the caller asked, knows a Dial, or raises RasErrors: return codes go up as ints. Pointers
+live in owners (ClientHandle, QueueHandle) whose last reference closes them, so a thread that is inside a call keeps what
+it uses alive while another thread closes the client.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Any, NamedTuple
+
+from ._native import ffi, lib
+from .errors import ForkedError
+
+Record = tuple[int, int, int, int, int, int, int, int, int, int]
+"""One rasx_event: dial, time_ns, handle, state, error, extended_error, subentry, sequence, origin, outcome."""
+
+BATCH = 256
+_RECORD = struct.Struct("=QQQIIIIIHH")
+FOREVER_MS = lib.RASX_FOREVER
+
+E_BUSY = lib.RASX_E_BUSY
+E_CLOSED = lib.RASX_E_CLOSED
+E_FORKED = lib.RASX_E_FORKED
+E_NOT_AVAILABLE = lib.RASX_E_NOT_AVAILABLE
+E_INVALID = lib.RASX_E_INVALID
+E_STILL_OPEN = lib.RASX_E_STILL_OPEN
+
+OUTCOME_NONE = lib.RASX_OUTCOME_NONE
+OUTCOME_CONNECTED = lib.RASX_OUTCOME_CONNECTED
+OUTCOME_FAILED = lib.RASX_OUTCOME_FAILED
+OUTCOME_SETTLED = lib.RASX_OUTCOME_SETTLED
+FROM_CANCEL = lib.RASX_FROM_CANCEL
+HANGUP_CLOSING = lib.RASX_HANGUP_CLOSING
+
+_NULL = ffi.NULL
+
+if _RECORD.size != ffi.sizeof("rasx_event"):  # the one layout that this module knows by itself
+    raise ImportError(f"ras_ext._native and ras_ext._ffi disagree about rasx_event ({ffi.sizeof('rasx_event')} bytes)")
+
+
+# --- Fork ---------------------------------------------------------------------------------------------------------------------
+
+_used = False
+_forked = False
+
+
+def _after_fork_in_child() -> None:
+    global _forked
+    _forked = _used
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def forked() -> bool:
+    """Whether this process is a fork of one that had used the library: its native threads exist in the parent only."""
+    return _forked
+
+
+def check_fork() -> None:
+    """Raises ForkedError in a forked child. Called before any lock, because a lock may have been copied while it was held."""
+    if _forked:
+        raise ForkedError(
+            E_FORKED, "This process was forked after ras_ext had been used in its parent, whose native threads do not exist here."
+        )
+
+
+# --- Text ---------------------------------------------------------------------------------------------------------------------
+
+
+def _text(value: Any) -> str:
+    """The text in a char array of C; what an implementation garbled is shown as replacement characters."""
+    return ffi.string(value).decode("utf-8", "replace")
+
+
+def _chars(value: bytes | None, keep: list[Any]) -> Any:
+    """A NUL-terminated copy for C, kept alive by `keep`; NULL for None."""
+    if value is None:
+        return _NULL
+    buffer = ffi.new("char[]", value)
+    keep.append(buffer)
+    return buffer
+
+
+# --- Secrets ------------------------------------------------------------------------------------------------------------------
+
+
+class Secret:
+    """Holds a password so that no repr, traceback with local variables, or log shows it.
+
+    The public functions put what they were given in here in their first line. `load` never raises for a bad value: it
+    returns what is wrong, and its caller, whose frame holds no password, raises.
+    """
+
+    __slots__ = ("_buffer", "_value")
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+        self._buffer: Any = None
+
+    def __repr__(self) -> str:
+        return "<hidden>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a password is not pickled")
+
+    @property
+    def given(self) -> bool:
+        return self._value is not None
+
+    def ask(self) -> None:
+        """Calls the callable that stands for the password, if it is one. What that raises goes up."""
+        if callable(self._value):
+            self._value = self._value()
+
+    def load(self, limit: int) -> tuple[type[Exception], str] | None:
+        """Copies the password into a buffer of C. None, or the exception and message that tell what is wrong."""
+        value = self._value
+        if isinstance(value, str):
+            try:
+                value = value.encode("utf-8")
+            except UnicodeEncodeError:  # it carries the password: must not be chained to anything
+                value = None
+            if value is None:
+                return ValueError, "password contains a surrogate character, which is no text that RAS could take"
+        if not isinstance(value, (bytes, bytearray)):
+            return TypeError, f"password must be str, bytes, bytearray or a callable that returns one, not {type(value).__name__}"
+        size = len(value)
+        if 0 in value:
+            return ValueError, "password contains a NUL character, where RAS would take it to end"
+        # UTF-16 units without decoding, which would leave an unwipeable copy: one per character, two for four-byte ones.
+        units = size if size > 4 * limit else sum((byte & 0xC0 != 0x80) + (byte >= 0xF0) for byte in value)
+        if units > limit:
+            return ValueError, f"password has {units} UTF-16 units; RAS takes at most {limit}"
+        buffer = ffi.new("char[]", size + 1)
+        ffi.memmove(buffer, value, size)
+        self._buffer = buffer
+        return None
+
+    @property
+    def buffer(self) -> Any:
+        return self._buffer
+
+    def wipe(self) -> None:
+        """Overwrites the copy for C and forgets the value. A caller's bytearray is the caller's to wipe."""
+        buffer, self._buffer, self._value = self._buffer, None, None
+        if buffer is not None:
+            ffi.memmove(buffer, bytes(len(buffer)), len(buffer))
+
+
+# --- Owners of pointers -------------------------------------------------------------------------------------------------------
+
+
+class ClientHandle:
+    """Owns a rasx_client, closed when the last reference goes."""
+
+    __slots__ = ("pointer", "timeout_ms")
+
+    def __init__(self, pointer: Any) -> None:
+        self.pointer = pointer
+        self.timeout_ms = 0  # how long closing may wait for native threads
+
+    def __del__(self, _close: Any = lib.rasx_close) -> None:
+        if not _forked:
+            _close(self.pointer, self.timeout_ms)
+
+    def now_ns(self) -> int:
+        return lib.rasx_now_ns(self.pointer)
+
+
+def open_client(api: str, phonebook: bytes | None) -> tuple[int, ClientHandle | None]:
+    """rasx_open: a code, and the handle when that is 0."""
+    global _used
+    out = ffi.new("rasx_client **")
+    keep: list[Any] = []
+    code = lib.rasx_open(api.encode(), _chars(phonebook, keep), out)
+    if code != 0:
+        return code, None
+    _used = True
+    return 0, ClientHandle(out[0])
+
+
+class DialRequest(NamedTuple):
+    """What rasx_dial_start is told, already checked and encoded."""
+
+    entry: bytes
+    username: bytes | None
+    password: Secret | None
+    domain: bytes | None
+    phone_number: bytes | None
+    callback_number: bytes | None
+    phonebook: bytes | None
+    notifier: int
+    options: int
+    subentry: int
+    timeout_ms: int
+
+
+class QueueHandle:
+    """Owns a rasx_queue and the buffer it is drained into.
+
+    The buffer and its count outlive a call, so that a KeyboardInterrupt between draining and decoding loses nothing: the
+    next consumer decodes first. Everything but `wake` and `start` needs the consumer's role (hub.py).
+    """
+
+    __slots__ = ("_buffer", "_client", "_count", "_events", "_pointer", "_ready")
+
+    def __init__(self, client: ClientHandle, pointer: Any) -> None:
+        self._client: ClientHandle | None = client  # closed after the queue
+        self._pointer = pointer
+        self._events = ffi.new("rasx_event[]", BATCH)
+        self._buffer = ffi.buffer(self._events)
+        self._count = ffi.new("uint32_t *")
+        self._ready = ffi.new("uint32_t *")
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self, _close: Any = lib.rasx_queue_close) -> None:
+        pointer, self._pointer = self._pointer, None
+        if pointer is not None and not _forked:
+            _close(pointer)
+        self._client = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._pointer is not None
+
+    def wait(self, timeout_ms: int, passive: bool) -> int:
+        """rasx_queue_wait: 0, E_BUSY or E_CLOSED. Releases the GIL."""
+        return lib.rasx_queue_wait(self._pointer, timeout_ms, passive, self._ready)
+
+    def drained(self) -> list[Record]:
+        """The records that the last drain brought. They come again until `forget` is called."""
+        count = self._count[0]
+        return list(_RECORD.iter_unpack(self._buffer[: count * _RECORD.size])) if count else []
+
+    def forget(self) -> None:
+        self._count[0] = 0
+
+    def drain(self) -> int:
+        """rasx_queue_drain into the buffer; how many records it brought."""
+        lib.rasx_queue_drain(self._pointer, self._events, BATCH, self._count)
+        return int(self._count[0])
+
+    def wake(self) -> None:
+        pointer = self._pointer
+        if pointer is not None:
+            lib.rasx_queue_wake(pointer)
+
+    def start(self, request: DialRequest, out: Any) -> int:
+        """rasx_dial_start: a code; out[0] is the dial's id when that is 0. Wipes the password whatever happens."""
+        keep: list[Any] = []
+        options = ffi.new("rasx_dial_options *")
+        options.size = ffi.sizeof("rasx_dial_options")
+        options.notifier = request.notifier
+        options.phonebook = _chars(request.phonebook, keep)
+        options.entry = _chars(request.entry, keep)
+        options.phone_number = _chars(request.phone_number, keep)
+        options.callback_number = _chars(request.callback_number, keep)
+        options.username = _chars(request.username, keep)
+        options.domain = _chars(request.domain, keep)
+        options.options = request.options
+        options.subentry = request.subentry
+        options.timeout_ms = request.timeout_ms
+        secret = request.password
+        try:
+            if secret is not None:
+                options.password = secret.buffer
+            return lib.rasx_dial_start(self._pointer, options, out)
+        finally:
+            if secret is not None:
+                secret.wipe()
+
+
+def open_queue(client: ClientHandle) -> tuple[int, QueueHandle | None]:
+    """rasx_queue_open: a code, and the handle when that is 0."""
+    out = ffi.new("rasx_queue **")
+    code = lib.rasx_queue_open(client.pointer, _NULL, _NULL, out)
+    return (code, None) if code != 0 else (0, QueueHandle(client, out[0]))
+
+
+# --- Dials and connections ----------------------------------------------------------------------------------------------------
+
+
+def new_dial_id() -> Any:
+    """Where `QueueHandle.start` leaves the id; 0 until then."""
+    return ffi.new("rasx_dial *")
+
+
+def cancel(dial: int, _cancel: Any = lib.rasx_dial_cancel, _new: Any = ffi.new) -> bool:
+    """rasx_dial_cancel: whether this call decided the dial. Never blocks."""
+    decided = _new("uint32_t *")
+    return bool(_cancel(dial, decided) == 0 and decided[0])
+
+
+def lost(dial: int) -> int | None:
+    """rasx_dial_lost; None when the dial has been released."""
+    out = ffi.new("uint32_t *")
+    return int(out[0]) if lib.rasx_dial_lost(dial, out) == 0 else None
+
+
+class RawStatus(NamedTuple):
+    state: int
+    error: int
+    substate: int
+    local: tuple[int, bytes]  # RASTUNNELENDPOINT type and address
+    remote: tuple[int, bytes]
+    device_type: str
+    device_name: str
+    phone_number: str
+
+
+def get_status(client: ClientHandle, handle: int) -> tuple[int, RawStatus | None]:
+    out = ffi.new("rasx_status *")
+    code = lib.rasx_get_status(client.pointer, handle, out)
+    if code != 0:
+        return code, None
+    return 0, RawStatus(
+        out.state,
+        out.error,
+        out.substate,
+        (out.local_type, bytes(out.local)),
+        (out.remote_type, bytes(out.remote)),
+        _text(out.device_type),
+        _text(out.device_name),
+        _text(out.phone_number),
+    )
+
+
+def hang_up(client: ClientHandle, handle: int, every: bool, waited_ms: int, timeout_ms: int) -> tuple[int, int]:
+    """rasx_hang_up: a code and a rasx_hangup value. waited_ms 0 hangs up; more goes on waiting for an earlier hang-up."""
+    out = ffi.new("uint32_t *")
+    code = lib.rasx_hang_up(client.pointer, handle, every, waited_ms, timeout_ms, out)
+    return code, int(out[0])
+
+
+# --- Lists --------------------------------------------------------------------------------------------------------------------
+
+_TRIES = 16  # a list may grow between two calls (S8.55), but not for ever
+_TOO_SMALL = 603
+
+
+class RawConnection(NamedTuple):
+    handle: int
+    luid: int
+    subentry: int
+    flags: int
+    entry_id: bytes
+    correlation_id: bytes
+    entry: str
+    device_type: str
+    device_name: str
+    phonebook: str
+
+
+class RawEntry(NamedTuple):
+    flags: int
+    name: str
+    phonebook: str
+
+
+class RawDevice(NamedTuple):
+    type: str
+    name: str
+
+
+def _grow(declaration: str, call: Any) -> tuple[int, Any, int]:
+    """Calls with more and more room until the list fits: a code, the array, and how much of it is filled."""
+    count = ffi.new("uint32_t *", 16)
+    code, items = _TOO_SMALL, None
+    for _ in range(_TRIES):
+        room = count[0]
+        items = ffi.new(declaration, room)
+        code = call(items, count)
+        if code != _TOO_SMALL:
+            break
+        count[0] = max(count[0], room + room // 2)
+    return code, items, int(count[0]) if code == 0 else 0
+
+
+def list_connections(client: ClientHandle) -> tuple[int, list[RawConnection]]:
+    code, items, count = _grow("rasx_connection[]", lambda room, out: lib.rasx_list_connections(client.pointer, room, out))
+    found = []
+    for index in range(count):
+        item = items[index]
+        texts = (_text(item.entry), _text(item.device_type), _text(item.device_name), _text(item.phonebook))
+        ids = (bytes(item.entry_id), bytes(item.correlation_id))
+        found.append(RawConnection(item.handle, item.luid, item.subentry, item.flags, *ids, *texts))
+    return code, found
+
+
+def list_entries(client: ClientHandle, phonebook: bytes | None) -> tuple[int, list[RawEntry]]:
+    keep: list[Any] = []
+    path = _chars(phonebook, keep)
+    code, items, count = _grow("rasx_entry[]", lambda room, out: lib.rasx_list_entries(client.pointer, path, room, out))
+    return code, [RawEntry(items[i].flags, _text(items[i].name), _text(items[i].phonebook)) for i in range(count)]
+
+
+def list_devices(client: ClientHandle) -> tuple[int, list[RawDevice]]:
+    code, items, count = _grow("rasx_device[]", lambda room, out: lib.rasx_list_devices(client.pointer, room, out))
+    return code, [RawDevice(_text(items[i].type), _text(items[i].name)) for i in range(count)]
+
+
+def validate_entry_name(client: ClientHandle, phonebook: bytes | None, entry: bytes) -> int:
+    keep: list[Any] = []
+    return lib.rasx_validate_entry_name(client.pointer, _chars(phonebook, keep), _chars(entry, keep))
+
+
+# --- Codes and counters -------------------------------------------------------------------------------------------------------
+
+
+def error_text(client: ClientHandle | None, code: int) -> str:
+    """The text of a code: the implementation's own, else ours, else "error N"."""
+    pointer = _NULL if client is None else client.pointer
+    room = 1024  # 512 characters always suffice (S4.5), but translated ones take more bytes
+    while True:
+        text = ffi.new("char[]", room)
+        if lib.rasx_error_text(pointer, code, text, room) == 0 or room > 65536:
+            return _text(text)
+        room *= 4
+
+
+class Counters(NamedTuple):
+    """What the core holds now, in this process."""
+
+    threads: int  # native threads of dials that have not ended
+    slots: int  # dials not yet released
+    queues: int
+    clients: int
+    abandoned: int  # slots given up because a RAS handler never left them
+    references: int  # connection references that this process owns
+
+
+def counters() -> Counters:
+    out = ffi.new("rasx_counters *")
+    lib.rasx_get_counters(out)
+    return Counters(out.threads, out.slots, out.queues, out.clients, out.abandoned, out.references)

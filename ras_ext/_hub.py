@@ -1,0 +1,390 @@
+"""One queue per client, and threads that take turns as its consumer.
+
+SPDX-License-Identifier: MIT
+
+Whoever waits drains. A thread in `wait` becomes the consumer when nobody is: it sleeps in the core in slices of at most
+50 ms, takes what is there in batches, and routes each record to its dial. The others sleep on a lock of their own, which
+the consumer releases when one of their dials got something, and which it releases once more when it leaves, so that
+another takes its turn. A dial with handlers must make progress although nobody waits: while there is one, a daemon
+thread (the drainer) consumes, and gives way to every waiting caller, because only a caller's wait lets a virtual clock run.
+
+A KeyboardInterrupt, and any Python signal handler, may strike between two bytecodes of a waiting thread. Hence:
+- the role of the consumer belongs to a _Turn; whoever took it gives it back in a `finally`; a signal handler that waits
+  on the same thread borrows the role and returns it;
+- nothing that was drained lives in a local variable only: the batch stays in the queue's buffer, then in `_inbox`, until it
+  has been routed, and routing a record twice does nothing the second time (records of a dial are numbered);
+- `_lock` is held for a few bytecodes or one short call, and is re-entrant. No Condition: its Python code can be interrupted
+  while it holds the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from . import _ffi
+
+if TYPE_CHECKING:
+    from .dial import Dial
+
+SLICE_NS = 50_000_000
+_SLICE_S = 0.05
+_DRAINER_SLICE_MS = 1000
+
+
+class Waiter:
+    """One thread that waits for something of certain dials."""
+
+    __slots__ = ("dials", "fresh", "lock")
+
+    def __init__(self, dials: Iterable[Dial]) -> None:
+        self.dials = tuple(dials)
+        self.fresh: deque[Dial] = deque()  # those that got something since the owner looked
+        self.lock = threading.Lock()
+        self.lock.acquire()
+
+    def wake(self) -> None:
+        try:
+            self.lock.release()
+        except RuntimeError:  # awake already
+            pass
+
+    def __enter__(self) -> Waiter:
+        for dial in self.dials:
+            dial._waiters.append(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for dial in self.dials:
+            try:
+                dial._waiters.remove(self)
+            except ValueError:  # __enter__ was interrupted before it came here
+                pass
+
+
+class _Turn:
+    """A claim to be the consumer; `previous` is what a signal handler on the same thread borrowed it from."""
+
+    __slots__ = ("previous",)
+
+    def __init__(self) -> None:
+        self.previous: _Turn | None = None
+
+
+class Hub:
+    """The queue of one client, its dials in flight, and who drains it."""
+
+    def __init__(self, client: _ffi.ClientHandle, queue: _ffi.QueueHandle) -> None:
+        self._client: _ffi.ClientHandle | None = client
+        self._queue = queue
+        self._lock = threading.RLock()
+        self._turn: _Turn | None = None
+        self._turn_thread = 0
+        self._waiting: dict[Waiter, None] = {}
+        self._inbox: deque[_ffi.Record] = deque()
+        self._dials: WeakValueDictionary[int, Dial] = WeakValueDictionary()
+        self._live: set[int] = set()  # started and not yet settled, whether or not a Dial is left
+        self._pinned: set[Dial] = set()  # with handlers that have not had the outcome
+        self._deliver: deque[Dial] = deque()  # pinned ones whose handler thread must be started
+        self._drainer: threading.Thread | None = None
+        self._drainer_lock = threading.Lock()  # held; released to wake the drainer
+        self._drainer_lock.acquire()
+        self.closing = False
+        self.closed = False
+
+    # --- What dials use -------------------------------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """The client's clock in ns; 0 when the client is closed, where nothing waits any more."""
+        client = self._client
+        return 0 if client is None else client.now_ns()
+
+    def handle(self) -> _ffi.ClientHandle | None:
+        """The client's pointer for one call; None when closed."""
+        return self._client
+
+    def is_live(self, dial_id: int) -> bool:
+        """Whether the native side of this dial is still at work, as far as has been drained."""
+        return dial_id in self._live
+
+    def start(self, dial: Dial, request: _ffi.DialRequest, pinned: bool) -> int:
+        """Starts a dial and makes it known to the consumer. A code as rasx_dial_start's.
+
+        Under the lock, so that a consumer that meets an unknown id can wait until it is known.
+        """
+        out = _ffi.new_dial_id()
+        if pinned:
+            self.pin(dial)
+        try:
+            with self._lock:
+                code = _ffi.E_CLOSED if self.closing else self._queue.start(request, out)
+                if code == 0:
+                    dial._id = out[0]
+                    self._live.add(out[0])
+                    self._dials[out[0]] = dial
+        except BaseException:  # interrupted: nobody will ever hold this dial
+            dial._id = 0
+            if out[0]:
+                _ffi.cancel(out[0])
+            self.unpin(dial)
+            raise
+        if code != 0:
+            self.unpin(dial)
+        return code
+
+    def pin(self, dial: Dial) -> None:
+        """Keeps the dial alive and the drainer at work until `unpin`."""
+        with self._lock:
+            self._pinned.add(dial)
+            if self._drainer is not None:
+                return
+            drainer = threading.Thread(target=self._drain, name="ras_ext drainer", daemon=True)
+            self._drainer = drainer
+            try:
+                drainer.start()
+            except BaseException:
+                self._drainer = None
+                self._pinned.discard(dial)
+                raise
+
+    def unpin(self, dial: Dial) -> None:
+        self._pinned.discard(dial)
+        if not self._pinned:
+            self._wake_drainer()
+
+    def is_pinned(self, dial: Dial) -> bool:
+        return dial in self._pinned
+
+    def deliver(self, dial: Dial) -> None:
+        """Has the drainer start or wake the dial's handler thread."""
+        self._deliver.append(dial)
+        self._wake_drainer()
+
+    # --- Waiting --------------------------------------------------------------------------------------------------------------
+
+    def poll(self) -> None:
+        """Takes what is there, without waiting, unless another thread is at it."""
+        turn = _Turn()
+        try:
+            if self._enter(turn):
+                self._pump()
+        finally:
+            self._leave(turn)
+            self._pass_on()
+
+    def wait(self, waiter: Waiter, ready: Callable[[], bool], deadline_ns: int | None) -> bool:
+        """Waits until ready() or until the deadline on the client's clock. True when ready. `waiter` must be entered."""
+        if ready():
+            return True
+        turn = _Turn()
+        try:
+            self._waiting[waiter] = None
+            if self._drainer is not None:
+                self._kick()
+            while not ready():
+                if self.closed:
+                    return ready()
+                remaining_ns = SLICE_NS if deadline_ns is None else deadline_ns - self.now()
+                if self._enter(turn):
+                    self._pump()
+                    if ready():
+                        return True
+                    if remaining_ns <= 0:
+                        return False
+                    slice_ns = min(SLICE_NS, remaining_ns)
+                    code = self._queue.wait((slice_ns + 999_999) // 1_000_000, passive=False)
+                    if code == _ffi.E_BUSY:  # an interrupted call of this thread's outer frame
+                        waiter.lock.acquire(timeout=0.001)
+                    self._pump()
+                elif remaining_ns <= 0:
+                    return ready()
+                else:
+                    waiter.lock.acquire(timeout=min(_SLICE_S, max(remaining_ns / 1e9, 0.001)))
+            return True
+        finally:
+            self._waiting.pop(waiter, None)
+            self._leave(turn)
+            self._pass_on()
+
+    def _enter(self, turn: _Turn) -> bool:
+        """Makes this call the consumer, if nobody else's is. True when it is."""
+        with self._lock:
+            current = self._turn
+            if current is turn:
+                return True
+            if self.closed:
+                return False
+            if current is None or self._turn_thread == threading.get_ident():
+                turn.previous = current
+                self._turn_thread = threading.get_ident()
+                self._turn = turn
+                return True
+            return False
+
+    def _leave(self, turn: _Turn) -> None:
+        if self._turn is turn:
+            self._turn = turn.previous
+
+    def _pass_on(self) -> None:
+        """Wakes somebody to take the next turn: a waiting caller, else the drainer."""
+        if self._turn is not None:
+            return
+        for waiter in list(self._waiting):
+            waiter.wake()
+            return
+        self._nudge_drainer()
+
+    def _kick(self) -> None:
+        """Makes a consumer that sleeps in the core look up."""
+        with self._lock:
+            self._queue.wake()
+
+    # --- Draining -------------------------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Routes everything that the core has. The consumer's; may be interrupted anywhere and simply be called again."""
+        queue = self._queue
+        inbox = self._inbox
+        while queue.is_open:
+            left = queue.drained()
+            if left:
+                inbox.extend(left)
+                queue.forget()
+            while inbox:
+                record = inbox[0]
+                self._route(record)
+                if inbox and inbox[0] is record:
+                    inbox.popleft()
+            if queue.drain() == 0:
+                break
+
+    def _route(self, record: _ffi.Record) -> None:
+        dial_id = record[0]
+        dial = self._dials.get(dial_id)
+        if dial is None:
+            with self._lock:  # it may be starting just now
+                dial = self._dials.get(dial_id)
+        if dial is not None:
+            dial._take(record)
+            if dial in self._pinned:
+                self._deliver.append(dial)
+                self._nudge_drainer()
+        if record[9] == _ffi.OUTCOME_SETTLED:
+            self._live.discard(dial_id)
+            self._dials.pop(dial_id, None)
+        if dial is not None:
+            for waiter in list(dial._waiters):
+                waiter.fresh.append(dial)
+                waiter.wake()
+
+    # --- The drainer ----------------------------------------------------------------------------------------------------------
+
+    def _nudge_drainer(self) -> None:
+        """Wakes the drainer where it waits for its turn."""
+        try:
+            self._drainer_lock.release()
+        except RuntimeError:  # awake already
+            pass
+
+    def _wake_drainer(self) -> None:
+        """Wakes the drainer wherever it waits."""
+        if self._drainer is not None and self._drainer is not threading.current_thread():
+            self._nudge_drainer()
+            self._kick()
+
+    def _drain(self) -> None:
+        turn = _Turn()
+        try:
+            while True:
+                while self._deliver:
+                    self._deliver.popleft()._wake_handlers()
+                with self._lock:
+                    if self.closed or not self._pinned:
+                        self._leave(turn)
+                        self._drainer = None
+                        return
+                if self._waiting:  # callers first
+                    self._leave(turn)
+                    self._pass_on_to_caller()
+                    self._drainer_lock.acquire(timeout=_SLICE_S)
+                elif self._enter(turn):
+                    self._pump()
+                    if not (self._deliver or self._waiting):
+                        self._queue.wait(_DRAINER_SLICE_MS, passive=True)
+                        self._pump()
+                else:
+                    self._drainer_lock.acquire(timeout=_SLICE_S)
+        finally:
+            self._leave(turn)
+            self._pass_on()
+
+    def _pass_on_to_caller(self) -> None:
+        if self._turn is None:
+            for waiter in list(self._waiting):
+                waiter.wake()
+                return
+
+    # --- The end --------------------------------------------------------------------------------------------------------------
+
+    def cancel_all(self) -> None:
+        """No new dials; cancels those in flight, without waiting."""
+        with self._lock:
+            self.closing = True
+        for dial in list(self._dials.values()):
+            dial._cancel()
+        for dial_id in list(self._live):
+            _ffi.cancel(dial_id)
+
+    def close(self, timeout_s: float) -> bool:
+        """Cancels, waits for the native side to finish, closes. True when nothing was left behind; may be called again.
+
+        The time is bounded on the client's clock and in real time, because a virtual clock stands while a thread is stuck.
+        """
+        self.cancel_all()
+        deadline_ns = self.now() + int(timeout_s * 1e9)
+        real_deadline = monotonic() + timeout_s
+        waiter = Waiter(())
+        turn = _Turn()
+        try:
+            self.wait(waiter, lambda: not self._live or monotonic() >= real_deadline, deadline_ns)
+            while not self._enter(turn):  # nobody drains any more after this
+                if self.closed:
+                    return True
+                self._kick()
+                waiter.lock.acquire(timeout=0.001)
+            self._pump()
+            clean = not self._live
+            with self._lock:
+                self.closed = True
+                self._queue.close()
+            for dial in list(self._dials.values()):
+                dial._abandon()
+            while self._deliver:
+                self._deliver.popleft()._wake_handlers()
+            client, self._client = self._client, None
+            if client is not None and clean:  # the last settled dial's thread may need a moment more to end
+                client.timeout_ms = max(0, int((real_deadline - monotonic()) * 1000))
+            return clean
+        finally:
+            self._leave(turn)
+            for other in list(self._waiting):
+                other.wake()
+            self._wake_drainer()
+
+    def join_drainer(self, timeout: float) -> None:
+        drainer = self._drainer
+        if drainer is not None and drainer is not threading.current_thread() and drainer.is_alive():
+            drainer.join(timeout)
+
+
+def open_hub(api: str, phonebook: bytes | None) -> tuple[int, Hub | None]:
+    """Opens a client and its queue: a code, and the hub when that is 0."""
+    code, client = _ffi.open_client(api, phonebook)
+    if client is None:
+        return code, None
+    code, queue = _ffi.open_queue(client)
+    return (code, None) if queue is None else (0, Hub(client, queue))

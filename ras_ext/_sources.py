@@ -1,0 +1,30 @@
+"""Where the C sources of the core stand, in a checkout and in an installed package; which of them a platform needs.
+
+SPDX-License-Identifier: MIT
+
+Used by the cffi builder and by get_include and get_sources; imports nothing of ras_ext, because it runs before there is one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent
+_NOT_ON_POSIX = ("os_win.c",)
+_NOT_ON_WINDOWS = ("os_posix.c",)
+
+
+def folder() -> Path:
+    """The folder with ras_ext.h."""
+    for candidate in (_HERE / "include", _HERE.parent / "csrc"):
+        if (candidate / "ras_ext.h").is_file():
+            return candidate
+    raise FileNotFoundError(f"ras_ext.h is neither in {_HERE / 'include'} nor in {_HERE.parent / 'csrc'}")
+
+
+def files() -> list[Path]:
+    """The C files that make up the core and the simulated RAS on this platform."""
+    left_out = _NOT_ON_WINDOWS if os.name == "nt" else _NOT_ON_POSIX
+    found = [*folder().glob("*.c"), *(folder() / "rasapi32").glob("*.c")]
+    return sorted(path for path in found if path.name not in left_out)

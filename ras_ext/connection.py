@@ -1,0 +1,266 @@
+"""An established connection: its status, and hanging it up.
+
+SPDX-License-Identifier: MIT
+
+Connections are reference counted by RAS (S1.8): each successful dial of an entry, by any program, holds one. A Connection
+stands for one reference; it is never given up because the object is collected, and it outlives this process.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import _ffi
+from ._hub import SLICE_NS, Waiter
+from .errors import ClosedError, RasError, error_for
+from .events import HangUp, State, Substate, state_of
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+    from uuid import UUID
+
+    from ._hub import Hub
+    from .client import Client
+
+_SETTLE_NS = 1_000_000_000
+
+
+class ConnectionStatus(NamedTuple):
+    """What RasGetConnectStatus tells (S4.1)."""
+
+    state: State
+    """The last state entered."""
+    error: int
+    """0, or why it failed."""
+    substate: Substate
+    """What an established IKEv2 connection is doing."""
+    local: IPv4Address | IPv6Address | None
+    """This side's tunnel end point, when known."""
+    remote: IPv4Address | IPv6Address | None
+    """The other side's."""
+    device_type: str
+    """For example "vpn"."""
+    device_name: str
+    """The device's display name, which is translated: compare the type instead (S8.76)."""
+    phone_number: str
+    """The number or host that was dialled."""
+
+
+def _address(endpoint: tuple[int, bytes]) -> IPv4Address | IPv6Address | None:
+    kind, octets = endpoint
+    if kind not in (1, 2):
+        return None
+    import ipaddress
+
+    return ipaddress.IPv4Address(octets[:4]) if kind == 1 else ipaddress.IPv6Address(octets)
+
+
+class Connection:
+    """A connection that stands, from `Dial.result` or `Client.connections`.
+
+    As a context manager it hangs up on leaving. Two Connections are equal when they name the same handle of the same
+    implementation. Being collected never hangs up.
+
+    Threads: every method may be called from any thread.
+
+    Source: S1.8, S3, S4.1, S4.2.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_client",
+        "_dial_id",
+        "_entry",
+        "_handle",
+        "_lock",
+        "_raw",
+        "_result",
+        "_since_ns",
+    )
+
+    def __init__(
+        self, client: Client, handle: int, entry: str, *, dial_id: int = 0, raw: _ffi.RawConnection | None = None
+    ) -> None:
+        self._client = client
+        self._handle = handle
+        self._entry = entry
+        self._dial_id = dial_id
+        self._raw = raw
+        self._lock = threading.RLock()
+        self._since_ns = -1  # when RasHangUp was called; -1: not yet
+        self._result: HangUp | None = None
+
+    @property
+    def entry(self) -> str:
+        """The phone-book entry; "." and the number when dialled without one (S4.2)."""
+        return self._entry
+
+    @property
+    def handle(self) -> int:
+        """The HRASCONN as an int. Values are reused once a connection is gone (S8.13)."""
+        return self._handle
+
+    def _device(self) -> tuple[str, str]:
+        raw = self._raw
+        if raw is not None:
+            return raw.device_type, raw.device_name
+        client = self._client._hub.handle()
+        code, status = (0, None) if client is None else _ffi.get_status(client, self._handle)
+        return (status.device_type, status.device_name) if code == 0 and status is not None else ("", "")
+
+    @property
+    def device_type(self) -> str:
+        """The type of its device, "vpn" for example; "" when the connection is gone. May ask RAS."""
+        return self._device()[0]
+
+    @property
+    def device_name(self) -> str:
+        """The display name of its device; "" when the connection is gone. May ask RAS."""
+        return self._device()[1]
+
+    @property
+    def phonebook(self) -> str:
+        """The path of its phone book, as `Client.connections` told it; "" for a connection that `Dial.result` gave."""
+        return "" if self._raw is None else self._raw.phonebook
+
+    def _uuid(self, octets: bytes | None) -> UUID | None:
+        if octets is None or not any(octets):
+            return None
+        from uuid import UUID
+
+        return UUID(bytes_le=octets)
+
+    @property
+    def entry_id(self) -> UUID | None:
+        """guidEntry, as `Client.connections` told it."""
+        return self._uuid(None if self._raw is None else self._raw.entry_id)
+
+    @property
+    def correlation_id(self) -> UUID | None:
+        """The id of this connection attempt, which event logs carry, as `Client.connections` told it."""
+        return self._uuid(None if self._raw is None else self._raw.correlation_id)
+
+    def _open(self) -> tuple[Hub, _ffi.ClientHandle]:
+        _ffi.check_fork()
+        hub = self._client._hub
+        client = hub.handle()
+        if client is None:
+            raise ClosedError(_ffi.E_CLOSED, "The client of this connection has been closed; the connection itself stays up.")
+        return hub, client
+
+    def status(self) -> ConnectionStatus:
+        """Asks RAS for the connection's state.
+
+        Returns:
+            A ConnectionStatus.
+
+        Raises:
+            RasError: 6 or 668 when the connection is gone.
+            ClosedError: the client has been closed.
+            ForkedError (a RuntimeError): in a forked child.
+
+        Threads: any; may block in RAS for a moment, with the GIL released.
+
+        Source: S4.1, S2.5.
+        """
+        _, client = self._open()
+        code, raw = _ffi.get_status(client, self._handle)
+        if raw is None:
+            raise error_for(code, text=_ffi.error_text(client, code), entry=self._entry)
+        return ConnectionStatus(
+            state_of(raw.state),
+            raw.error,
+            Substate(raw.substate),
+            _address(raw.local),
+            _address(raw.remote),
+            raw.device_type,
+            raw.device_name,
+            raw.phone_number,
+        )
+
+    def hang_up(self, timeout: float | None = 10.0, all: bool = False) -> HangUp:
+        """Gives up this reference to the connection, and waits for the link to go down.
+
+        Calling it again is harmless: it goes on waiting, or tells the same result; no second reference is given up.
+
+        Args:
+            timeout: Seconds on the client's clock to wait for the end; None: as long as it takes.
+            all: Give up every reference, also those of other programs.
+
+        Returns:
+            HangUp.GONE: the link is down. HangUp.SHARED: others keep it up. HangUp.CLOSING: not down yet after `timeout`.
+
+        Raises:
+            RasError: RasHangUp refused: 753 for a connection that the router owns.
+            ClosedError: the client has been closed.
+            TypeError, ValueError: `timeout` is no time-out.
+            ForkedError (a RuntimeError): in a forked child.
+
+        Threads: any; blocks with the GIL released, in slices of at most 50 ms between which Python handles signals. A
+        KeyboardInterrupt ends the waiting, not the hang-up.
+
+        Source: S3.
+        """
+        from .dial import seconds
+
+        hub, client = self._open()
+        limit = seconds(timeout)
+        now_ns = hub.now()
+        deadline_ns = None if limit is None or limit > 4e9 else now_ns + int(limit * 1e9)
+        if self._dial_id:  # RAS may still be inside RasDial; then the core does not know yet that it owns the reference
+            bound_ns = now_ns + _SETTLE_NS if deadline_ns is None else min(deadline_ns, now_ns + _SETTLE_NS)
+            with Waiter(()) as waiter:
+                hub.wait(waiter, lambda: not hub.is_live(self._dial_id), bound_ns)
+        with self._lock:
+            if self._result is HangUp.GONE or (self._result is HangUp.SHARED and not all):
+                return self._result
+            first = self._since_ns < 0 or (all and self._result is HangUp.SHARED)
+            if first:
+                self._since_ns = hub.now()  # before the call: an interrupt must not lead to a second RasHangUp
+                code, result = _ffi.hang_up(client, self._handle, all, 0, self._slice_ms(hub, deadline_ns))
+                if code != 0:
+                    self._since_ns = -1
+                    raise error_for(code, text=_ffi.error_text(client, code), entry=self._entry)
+                self._result = HangUp(result)
+        while self._result is None or self._result is HangUp.CLOSING:
+            if deadline_ns is not None and hub.now() >= deadline_ns:
+                return HangUp.CLOSING
+            waited_ms = max(1, (hub.now() - self._since_ns) // 1_000_000)
+            _, client = self._open()
+            code, result = _ffi.hang_up(client, self._handle, all, waited_ms, self._slice_ms(hub, deadline_ns))
+            if code != 0:
+                raise error_for(code, text=_ffi.error_text(client, code), entry=self._entry)
+            self._result = HangUp(result)
+        return self._result
+
+    @staticmethod
+    def _slice_ms(hub: Hub, deadline_ns: int | None) -> int:
+        left_ns = SLICE_NS if deadline_ns is None else min(SLICE_NS, max(0, deadline_ns - hub.now()))
+        return (left_ns + 999_999) // 1_000_000
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
+        if exc is None:
+            self.hang_up()
+            return
+        try:  # what happened inside the block matters more
+            self.hang_up()
+        except (RasError, RuntimeError) as problem:
+            import logging
+
+            logging.getLogger("ras_ext").warning("hanging up %r failed: %s", self._entry, problem)
+
+    def __eq__(self, other: Any) -> bool:
+        if not isinstance(other, Connection):
+            return NotImplemented
+        return self._handle == other._handle and self._client.api == other._client.api
+
+    def __hash__(self) -> int:
+        return hash((self._handle, self._client.api))
+
+    def __repr__(self) -> str:
+        state = "" if self._result is None else f", hung up: {self._result.label}"
+        return f"<ras_ext.Connection {self._handle:#x} to {self._entry!r}{state}>"
