@@ -13,7 +13,8 @@ import os
 import struct
 from typing import Any, NamedTuple
 
-from ._native import ffi, lib
+from ._native import ffi as ffi
+from ._native import lib as lib
 from .errors import ForkedError
 
 Record = tuple[int, int, int, int, int, int, int, int, int, int]

@@ -28,7 +28,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from . import _ffi
-from ._native import ffi, lib
+from ._ffi import ffi, lib
 from .client import Client
 from .connection import Connection
 from .errors import NotAvailableError, RasError, error_for
