@@ -53,6 +53,7 @@ AGREED_SKIPS: dict[str, str] = {}
 
 ASAN = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 TSAN = ("-O1", "-g", "-fsanitize=thread")
+SANITIZED_LOAD = "10"  # per cent of the usual load of stress tests: sanitizers are about that much slower
 FUZZ = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
@@ -111,6 +112,7 @@ def run_c_tests(kind: cbuild.Kind, wrapper: Sequence[str] = (), **environment: s
 def run_program(command: Sequence[str | Path], env: dict[str, str]) -> str:
     """Runs a C test program in an empty folder; exit status 77 means that all of its tests were skipped."""
     with tempfile.TemporaryDirectory(prefix="rasx-") as folder:
+        env = {**env, "TMPDIR": folder, "RASX_TEST_DATA": str(ROOT / "tests" / "data")}
         try:
             done = subprocess.run(
                 [str(part) for part in command],
@@ -141,7 +143,7 @@ def python() -> str:
     """pytest over everything, the C tests included, from an empty folder and against the installed package."""
     with tempfile.TemporaryDirectory(prefix="rasx-") as folder:
         options = ["-q", "--tb=short", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}"]
-        command = [venv_python(), "-m", "pytest", *options, ROOT / "tests"]
+        command: list[str | Path] = [venv_python(), "-m", "pytest", *options, ROOT / "tests"]
         run(command, cwd=Path(folder), env=clean_environment(**ci_mark()), timeout=1200, stream=True)
     return f"pytest with Python {platform.python_version()}"
 
@@ -154,7 +156,7 @@ def asan() -> str:
     """The C tests under AddressSanitizer and UndefinedBehaviorSanitizer."""
     options = "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1"
     return run_c_tests(
-        cbuild.Kind("asan", "gcc", ASAN), RASX_STRESS="1", ASAN_OPTIONS=options, UBSAN_OPTIONS="print_stacktrace=1"
+        cbuild.Kind("asan", "gcc", ASAN), RASX_STRESS=SANITIZED_LOAD, ASAN_OPTIONS=options, UBSAN_OPTIONS="print_stacktrace=1"
     )
 
 
@@ -170,7 +172,7 @@ def tsan() -> str:
     """The C tests under ThreadSanitizer."""
     kind = cbuild.Kind("tsan", "gcc", TSAN)
     return run_c_tests(
-        kind, without_address_randomisation(), RASX_STRESS="1", TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"
+        kind, without_address_randomisation(), RASX_STRESS=SANITIZED_LOAD, TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"
     )
 
 
@@ -230,8 +232,8 @@ def bench() -> str:
 
 def soak() -> str:
     """The C tests at twenty times their usual load, plain and under ThreadSanitizer, then ten minutes of fuzzing."""
-    plain = run_c_tests(cbuild.Kind("plain-soak", "gcc", ("-O2", "-g")), RASX_STRESS="20")
-    run_c_tests(cbuild.Kind("tsan", "gcc", TSAN), without_address_randomisation(), RASX_STRESS="20")
+    plain = run_c_tests(cbuild.Kind("plain-soak", "gcc", ("-O2", "-g")), RASX_STRESS="2000")
+    run_c_tests(cbuild.Kind("tsan", "gcc", TSAN), without_address_randomisation(), RASX_STRESS="2000")
     return f"{plain}; {fuzz_for(600)}"
 
 

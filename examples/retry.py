@@ -1,8 +1,6 @@
 """Dials again, with growing pauses, as long as the error is one that may pass; a wrong password is never repeated.
 
 SPDX-License-Identifier: MIT
-
-    python retry.py --api sim
 """
 
 import argparse

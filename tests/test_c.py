@@ -58,6 +58,7 @@ def test_c(c_test: tuple[Path, str] | Exception, tmp_path: Path) -> None:
     done = subprocess.run(
         [program, name],
         cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path), "RASX_TEST_DATA": str(ROOT / "tests" / "data")},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,0 +1,62 @@
+"""The examples run as they stand, on the simulated machine, are short, and do what they say.
+
+SPDX-License-Identifier: MIT
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def run(name: str, *arguments: str) -> tuple[int, list[str], str]:
+    """Exit status, lines of standard output, standard error."""
+    env = {variable: value for variable, value in os.environ.items() if not variable.startswith("PYTHON")}
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_example_is_short(path: Path) -> None:
+    """Nobody reads a long example."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 40
+
+
+def test_blocking_dial() -> None:
+    """Connects, hangs up, says both."""
+    assert run("blocking_dial.py", "--api", "sim") == (
+        0,
+        ["Office VPN is up through WAN Miniport (IKEv2)", "hung up: gone"],
+        "",
+    )
+
+
+def test_blocking_dial_of_unknown_entry() -> None:
+    """A failure is told with its number and name, and is the exit status."""
+    status, lines, err = run("blocking_dial.py", "--api", "sim", "Nowhere")
+    assert (status, err) == (1, "")
+    assert lines[0].startswith("623 ERROR_CANNOT_FIND_PHONEBOOK_ENTRY: ")
+
+
+def test_progress() -> None:
+    """Both ways show the same states, from the first to Connected."""
+    status, lines, err = run("progress.py", "--api", "sim")
+    assert (status, err) == (0, "")
+    states = [line.split()[2] for line in lines]
+    half = len(states) // 2
+    assert states[:half] == states[half:]
+    assert (states[0], states[half - 1]) == ("OpenPort", "Connected")
+
+
+def test_retry() -> None:
+    """Two busy lines, two pauses that grow, then the connection."""
+    status, lines, err = run("retry.py", "--api", "sim", "--pause", "0.01")
+    assert (status, err) == (0, "")
+    assert lines == ["676 ERROR_LINE_BUSY: again in 0.01 s", "676 ERROR_LINE_BUSY: again in 0.02 s", "Office VPN is up"]
