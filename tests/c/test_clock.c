@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * RASX_STRESS: rounds of the stress test (default 20,000).
+ * RASX_STRESS scales the 20,000 rounds of the stress test.
  */
 #include "../../csrc/clock.h"
 #include "testhelp.h"
@@ -459,7 +459,7 @@ static void run_poker(void *argument)
 /* "Under a storm of events from owned and foreign threads, time never moves while an owned thread runs." */
 TEST(test_clock_stress)
 {
-    const uint32_t rounds = (uint32_t)test_setting("RASX_STRESS", 20000);
+    const uint32_t rounds = test_load(20000);
     rasx__event event;
     uint64_t last;
     uint32_t i;

@@ -377,7 +377,7 @@ TEST(test_many_handlers_one_outcome)
     CHECK_EQ(rasx_dial_start(h.queue, &o, &dial), 0);
     CHECK_EQ(rasx__event_wait(&fake.entered, RASX_NEVER), 1);
     storm_id = fake.id;
-    storm_each = (uint32_t)(50000 / test_setting("RASX_STRESS", 1));
+    storm_each = test_load(50000);
     rasx__store(&storm_left, 4);
     for (int i = 0; i < 4; i++) CHECK_EQ(rasx__thread_start(storm, i >= 2 ? &yes : NULL), 0);
     int released = 0;

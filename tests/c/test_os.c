@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * RASX_STRESS: rounds of the threaded tests (default 20,000).
+ * RASX_STRESS scales the 20,000 rounds of the threaded tests.
  */
 #ifndef _WIN32
 #define _POSIX_C_SOURCE 200809L /* signals, fork and mkfifo, for the tests of POSIX behaviour */
@@ -22,7 +22,7 @@
 
 #define MS UINT64_C(1000000)
 
-static uint32_t rounds(void) { return (uint32_t)test_setting("RASX_STRESS", 20000); }
+static uint32_t rounds(void) { return test_load(20000); }
 
 /* --- Atomics --------------------------------------------------------------------------------------------------------- */
 

@@ -604,10 +604,10 @@ static uint32_t run_crowd(const char *path, uint32_t threads)
     return started;
 }
 
-/* Many threads at the same book: one parse, hence one book. RASX_STRESS=156 makes it 10,000. */
+/* Many threads at the same book: one parse, hence one book. RASX_STRESS=15600 makes it 10,000. */
 TEST(test_many_threads_one_parse)
 {
-    uint64_t wanted = 64 * test_setting("RASX_STRESS", 1);
+    uint64_t wanted = test_load(64);
     uint32_t started;
 
     pbk_forget_all();

@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * RASX_STRESS: events per producer in the stress tests (default 1,000,000). RASX_SEED: seed of the random sequences.
+ * RASX_STRESS scales the 1,000,000 events per producer of the stress tests. RASX_SEED: seed of the random sequences.
  */
 #include "../../csrc/ring.h"
 #include "testhelp.h"
@@ -234,7 +234,7 @@ static void run_stress(uint32_t capacity)
 {
     static rasx_event out[64];
     uint32_t next[PRODUCERS] = { 0 }, delivered[PRODUCERS] = { 0 }, i, idle = 0;
-    stress.events = (uint32_t)test_setting("RASX_STRESS", 1000000);
+    stress.events = test_load(1000000);
     start_at(&stress.ring, capacity, 0u - 1000); /* so that the wrap is crossed */
     rasx__store(&stress.ended, 0);
     rasx__store(&stress.stalls, 0);

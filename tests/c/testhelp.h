@@ -56,10 +56,16 @@ static inline void test_same_text(const char *file, int line, const char *what, 
     (void)test_fail(file, line, text);
 }
 
-/* A number from the environment, for scaling (RASX_STRESS) and seeds (RASX_SEED). */
+/* A number from the environment: RASX_STRESS (see test_load), RASX_SEED. */
 static inline uint64_t test_setting(const char *variable, uint64_t otherwise) {
     const char *text = getenv(variable);
     return text != NULL && *text != '\0' ? (uint64_t)strtoull(text, NULL, 0) : otherwise;
+}
+
+/* How much a stress test does: RASX_STRESS per cent of its usual load, at least 1. The long runs raise it, sanitizers lower it. */
+static inline uint32_t test_load(uint32_t usual) {
+    uint64_t load = (uint64_t)usual * test_setting("RASX_STRESS", 100) / 100;
+    return load == 0 ? 1 : load > UINT32_MAX ? UINT32_MAX : (uint32_t)load;
 }
 
 /* splitmix64: a seeded generator that is the same on every platform. */
