@@ -22,8 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 TESTS = ROOT / "tests" / "c"
-NOT_ON_POSIX = {"os_win.c"}
-NOT_ON_WINDOWS = {"os_posix.c"}
+NOT_ON_POSIX = {"os_win.c", "dll.c"}
+NOT_ON_WINDOWS = {"os_posix.c", "dll.c"}
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wvla", "-Werror")
 
 

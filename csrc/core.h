@@ -131,7 +131,6 @@ void  rasx__trampoline_give_back(uint32_t kind, void *trampoline, uint64_t now_n
 
 /* --- notify_win.c --- */
 
-int   rasx__window_available(void);
 /* A message-only window for the notifications of the dial, owned by the calling thread, whose waits pump it from now on. RasDial's
  * notifier argument; NULL without resources. */
 void *rasx__window_open(rasx_dial dial);

@@ -260,7 +260,7 @@ uint32_t rasx_dial_start(rasx_queue *queue, const rasx_dial_options *options, ra
     if (rasx__forked()) return RASX_E_FORKED;
     rasx_client *client = queue->client;
     if (rasx__load(&queue->closed) || rasx__load(&client->closed)) return RASX_E_CLOSED;
-    if (options->notifier == RASX_NOTIFIER_WINDOW && !rasx__window_available()) return RASX_E_NOT_AVAILABLE;
+    if (options->notifier == RASX_NOTIFIER_WINDOW && !rasx__has_windows()) return RASX_E_NOT_AVAILABLE;
     if (options->notifier > RASX_NOTIFIER_WINDOW || options->capacity > 65536u || !rasx__pad()) return RASX_E_INVALID;
 
     rasx__params *params = NULL;

@@ -65,8 +65,6 @@ static int register_class(void)
     return ok;
 }
 
-int rasx__window_available(void) { return 1; }
-
 void *rasx__window_open(rasx_dial dial)
 {
     if (!register_class()) return NULL;
@@ -86,7 +84,6 @@ void rasx__window_close(void *window)
 
 #else
 
-int   rasx__window_available(void) { return 0; }
 void *rasx__window_open(rasx_dial dial) { return dial ? NULL : NULL; }
 void  rasx__window_close(void *window) { (void)window; }
 
@@ -95,6 +92,6 @@ void  rasx__window_close(void *window) { (void)window; }
 /* For a window of the application: posted by the consumer of the events, so that a program that hangs cannot hold the dial. */
 uint32_t rasx_window_post(uint64_t window, uint32_t state, uint32_t error)
 {
-    if (!rasx__window_available()) return RASX_E_NOT_AVAILABLE;
+    if (!rasx__has_windows()) return RASX_E_NOT_AVAILABLE;
     return rasx__message_post((void *)(uintptr_t)window, RASDIALEVENT, WM_RASDIALEVENT, state, (intptr_t)(uintptr_t)error);
 }

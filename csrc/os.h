@@ -117,6 +117,7 @@ uint32_t rasx__process_id(void);
 /* From now on every wait of this thread on an event dispatches messages meanwhile: 1 all that reach its windows, 2 only sent
  * ones (for a thread that is lent to us), 0 none. Returns what was set before. */
 int      rasx__pump(int messages);
+int      rasx__has_windows(void);
 /* Sends a message, which returns when the window's thread has handled it, or posts it. The number is that of the registered
  * message `name`, else `otherwise`. 0, or a Win32 code; 120 on other systems. */
 uint32_t rasx__message_send(void *window, const char *name, uint32_t otherwise, uintptr_t first, intptr_t second);

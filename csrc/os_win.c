@@ -113,6 +113,8 @@ static DWORD sleep_on(HANDLE handle, DWORD ms)
     return code;
 }
 
+int rasx__has_windows(void) { return 1; }
+
 static UINT message_number(const char *name, uint32_t otherwise)
 {
     const UINT number = RegisterWindowMessageA(name);

@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
-_NOT_ON_POSIX = ("os_win.c",)
-_NOT_ON_WINDOWS = ("os_posix.c",)
+_NOT_ON_POSIX = ("os_win.c", "dll.c")
+_NOT_ON_WINDOWS = ("os_posix.c", "dll.c")
 
 
 def folder() -> Path:

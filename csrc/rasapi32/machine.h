@@ -67,6 +67,10 @@ rasx_clock *sim_clock(void);
 /* Saved credentials (control.c keeps them): 1 when there are some for the entry. The password is not among them. */
 int sim_saved_credentials(const char *entry, char16_t username[257], char16_t domain[16], int *has_password);
 
+/* Changes them (S4.6): NULL leaves a member as it is, `forget` deletes the password, the placeholder leaves it. 0 or 8. */
+uint32_t sim_change_credentials(const char *entry, const char16_t *username, const char16_t *password, int forget,
+                                const char16_t *domain);
+
 /* Devices: those of the machine (vpn: WAN Miniport (IKEv2), (L2TP), (PPTP), (SSTP); PPPoE: WAN Miniport (PPPOE); modem:
  * Standard Modem), and added ones. 0 past the end. */
 int sim_device(uint32_t index, char type[52], char name[388]);
