@@ -1,4 +1,4 @@
-"""The examples run as they stand, on the simulated machine, are short, and do what they say.
+"""The examples run as they stand, on the simulated machine; what the documents point at is there.
 
 SPDX-License-Identifier: MIT
 """
@@ -6,13 +6,15 @@ SPDX-License-Identifier: MIT
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
 
 
 def run(name: str, *arguments: str) -> tuple[int, list[str], str]:
@@ -60,3 +62,22 @@ def test_retry() -> None:
     status, lines, err = run("retry.py", "--api", "sim", "--pause", "0.01")
     assert (status, err) == (0, "")
     assert lines == ["676 ERROR_LINE_BUSY: again in 0.01 s", "676 ERROR_LINE_BUSY: again in 0.02 s", "Office VPN is up"]
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page is a file or folder that exists."""
+    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_readme_names_tests_that_exist() -> None:
+    """Each statement has its tests, and each test that is named stands in the named file."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([1-5]) \| .*$", text, re.MULTILINE)
+    assert rows == ["1", "2", "3", "4", "5"]
+    named = re.findall(r"`(tests/[\w/]+\.(?:py|c))::(\w+)`", text)
+    assert len(named) >= 5
+    for file, test in named:
+        source = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(rf"\b(?:def |TEST\()?{test}\b", source), f"{file} has no {test}"
