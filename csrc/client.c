@@ -71,11 +71,30 @@ uint32_t rasx__open_table(const rasapi *ras, rasx_clock *clock, const char *phon
     return 0;
 }
 
+/* The simulated machine in the system's rasapi32.dll, if that DLL is ours, of this version. The clock then is that machine's. */
+static const rasx_sim_api *system_sim(void)
+{
+    const rasx_sim_api *(*get)(void) = (const rasx_sim_api *(*)(void))(uintptr_t)rasapi_system_export("rasx_sim_get_api");
+    const rasx_sim_api *sim = get ? get() : NULL;
+    return sim && sim->size >= sizeof *sim && sim->abi == RASX_ABI ? sim : NULL;
+}
+
+const rasx_sim_api *rasx_sim_of(rasx_client *client)
+{
+    if (!client) return NULL;
+    if (client->ras == rasapi_sim()) return rasx_sim_get_api();
+    return client->ras == rasapi_system() ? system_sim() : NULL;
+}
+
 uint32_t rasx_open(const char *api, const char *phonebook, rasx_client **client)
 {
     if (!api || !client) return RASX_E_INVALID;
     if (strcmp(api, "sim") == 0) return rasx__open_table(rasapi_sim(), rasx_sim_get_api()->clock_object(), phonebook, client);
-    if (strcmp(api, "system") == 0) return rasx__open_table(rasapi_system(), rasx__clock_real(), phonebook, client);
+    if (strcmp(api, "system") == 0) {
+        const rasx_sim_api *sim = system_sim();
+        rasx_clock *clock = sim ? sim->clock_object() : rasx__clock_real();
+        return rasx__open_table(rasapi_system(), clock, phonebook, client);
+    }
     *client = NULL;
     return RASX_E_INVALID;
 }
@@ -142,6 +161,7 @@ static const rasx_api api_table = {
     .get_counters = rasx_get_counters,
     .sim_get_api = rasx_sim_get_api,
     .window_post = rasx_window_post,
+    .sim_of = rasx_sim_of,
 };
 
 const rasx_api *rasx_get_api(void) { return &api_table; }

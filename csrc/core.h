@@ -131,10 +131,10 @@ void  rasx__trampoline_give_back(uint32_t kind, void *trampoline, uint64_t now_n
 
 /* --- notify_win.c --- */
 
-/* A message-only window for the notifications of the dial, owned by the calling thread, whose waits pump it from now on. RasDial's
- * notifier argument; NULL without resources. */
-void *rasx__window_open(rasx_dial dial);
-void  rasx__window_close(void *window); /* on the same thread */
+/* A message-only window for the notifications of the dial, owned by the calling thread, whose waits (`wake` is the event of most
+ * of them) pump it from now on. RasDial's notifier argument; NULL without resources, and where there are no windows. */
+void *rasx__window_open(rasx_dial dial, rasx__event *wake);
+void  rasx__window_close(void *window, rasx__event *wake); /* on the same thread */
 
 /* --- queue.c --- */
 

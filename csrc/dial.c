@@ -140,10 +140,10 @@ static void wait_for_news(rasx__slot *slot, uint64_t until_ns)
     }
 }
 
-static void give_notifier_back(uint32_t kind, void *notifier, uint64_t now_ns)
+static void give_notifier_back(rasx__slot *slot, uint32_t kind, void *notifier)
 {
-    if (kind == RASX_NOTIFIER_WINDOW) rasx__window_close(notifier);
-    else if (kind != RASX_NOTIFIER_FUNC2) rasx__trampoline_give_back(kind, notifier, now_ns);
+    if (kind == RASX_NOTIFIER_WINDOW) rasx__window_close(notifier, &slot->wake);
+    else if (kind != RASX_NOTIFIER_FUNC2) rasx__trampoline_give_back(kind, notifier, slot->clock->now(slot->clock));
 }
 
 /* The notifier argument of RasDial. Kinds 0 and 1 wait for a free trampoline; NULL when the dial was decided meanwhile. */
@@ -153,7 +153,7 @@ static void *take_notifier(rasx__slot *slot)
     void *notifier = NULL;
     if (kind == RASX_NOTIFIER_FUNC2) return is_decided(slot) ? NULL : (void *)(uintptr_t)rasx__on_ras_dial_func2;
     if (kind == RASX_NOTIFIER_WINDOW) {
-        notifier = is_decided(slot) ? NULL : rasx__window_open(rasx__slot_dial(slot));
+        notifier = is_decided(slot) ? NULL : rasx__window_open(rasx__slot_dial(slot), &slot->wake);
         if (!notifier) (void)rasx__decide(slot, RASX_OUTCOME_FAILED, 8, RASX_FROM_CORE); /* no effect on a decided one */
         return notifier;
     }
@@ -244,7 +244,7 @@ static void dial_main(void *argument)
     } else if (handle) { /* S1.4: whoever was given a handle owes a RasHangUp, also after an error */
         hangup_error = rasx__hang_up(ras, clock, handle, 0, 0, 0, hangup_timeout_ms, 1, &hangup);
     }
-    if (notifier) give_notifier_back(kind, notifier, clock->now(clock));
+    if (notifier) give_notifier_back(slot, kind, notifier);
     rasx__settle(slot, hangup, hangup_error);
 
     clock->leave(clock);

@@ -65,7 +65,7 @@ static int register_class(void)
     return ok;
 }
 
-void *rasx__window_open(rasx_dial dial)
+void *rasx__window_open(rasx_dial dial, rasx__event *wake)
 {
     if (!register_class()) return NULL;
     HWND window = CreateWindowExW(0, L"ras_ext notifications", NULL, 0, 0, 0, 0, 0, HWND_MESSAGE, NULL, own_module(), NULL);
@@ -73,19 +73,26 @@ void *rasx__window_open(rasx_dial dial)
     (void)SetWindowLongW(window, 0, (LONG)(uint32_t)dial);
     (void)SetWindowLongW(window, 4, (LONG)(uint32_t)(dial >> 32));
     (void)rasx__pump(1);
+    rasx__event_pump(wake, 1);
     return window;
 }
 
-void rasx__window_close(void *window)
+void rasx__window_close(void *window, rasx__event *wake)
 {
     (void)DestroyWindow((HWND)window);
+    rasx__event_pump(wake, 0);
     (void)rasx__pump(0);
 }
 
 #else
 
-void *rasx__window_open(rasx_dial dial) { return dial ? NULL : NULL; }
-void  rasx__window_close(void *window) { (void)window; }
+void *rasx__window_open(rasx_dial dial, rasx__event *wake)
+{
+    (void)dial, (void)wake;
+    return NULL;
+}
+
+void rasx__window_close(void *window, rasx__event *wake) { (void)window, (void)wake; }
 
 #endif
 

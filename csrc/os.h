@@ -60,7 +60,7 @@ static inline int rasx__cas_ptr(rasx__aptr *a, void **expected, void *desired) {
 #ifdef _WIN32
 typedef struct rasx__mutex { void *srw; } rasx__mutex; /* SRWLOCK */
 typedef struct rasx__cond { void *cv; } rasx__cond;    /* CONDITION_VARIABLE */
-typedef struct rasx__event { void *handle; rasx__a32 word; } rasx__event;
+typedef struct rasx__event { void *handle; rasx__a32 word; int32_t pumps; } rasx__event;
 #define RASX_MUTEX_INIT { 0 }
 #define RASX_COND_INIT { 0 }
 #else
@@ -115,8 +115,10 @@ uint32_t rasx__process_id(void);
 /* --- Of Windows; elsewhere they do nothing -------------------------------------------------------------------------------- */
 
 /* From now on every wait of this thread on an event dispatches messages meanwhile: 1 all that reach its windows, 2 only sent
- * ones (for a thread that is lent to us), 0 none. Returns what was set before. */
+ * ones (for a thread that is lent to us), 0 none. Returns what was set before. An event that this thread initialises meanwhile
+ * carries that too, and so may any other: the wait may be in the code of a rasapi32.dll, whose clock is in use. */
 int      rasx__pump(int messages);
+void     rasx__event_pump(rasx__event *event, int messages); /* before its waiter waits */
 int      rasx__has_windows(void);
 /* Sends a message, which returns when the window's thread has handled it, or posts it. The number is that of the registered
  * message `name`, else `otherwise`. 0, or a Win32 code; 120 on other systems. */

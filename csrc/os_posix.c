@@ -132,6 +132,8 @@ int rasx__random(void *bytes, size_t count)
 
 int rasx__pump(int messages) { return messages & 0; }
 
+void rasx__event_pump(rasx__event *event, int messages) { (void)event, (void)messages; }
+
 int rasx__has_windows(void) { return 0; }
 
 uint32_t rasx__message_send(void *window, const char *name, uint32_t otherwise, uintptr_t first, intptr_t second)

@@ -97,21 +97,25 @@ int rasx__pump(int messages)
 
 /* Sleeps until the handle is signalled; a thread that pumps wakes for messages too, handles them and says WAIT_OBJECT_0 + 1.
  * Looking with PM_NOREMOVE is what delivers sent messages, and takes none of those that the thread's owner waits for. */
-static DWORD sleep_on(HANDLE handle, DWORD ms)
+static DWORD sleep_on(const rasx__event *event, DWORD ms)
 {
+    const int messages = pumped ? pumped : event->pumps;
     DWORD code;
     MSG message;
-    if (!pumped) return WaitForSingleObjectEx(handle, ms, TRUE);
-    code = MsgWaitForMultipleObjectsEx(1, &handle, ms, pumped == 1 ? QS_ALLINPUT : QS_SENDMESSAGE,
+    HANDLE handle = event->handle;
+    if (!messages) return WaitForSingleObjectEx(handle, ms, TRUE);
+    code = MsgWaitForMultipleObjectsEx(1, &handle, ms, messages == 1 ? QS_ALLINPUT : QS_SENDMESSAGE,
                                        MWMO_ALERTABLE | MWMO_INPUTAVAILABLE);
     if (code != WAIT_OBJECT_0 + 1) return code;
-    if (pumped == 1) {
+    if (messages == 1) {
         while (PeekMessageW(&message, NULL, 0, 0, PM_REMOVE)) (void)DispatchMessageW(&message);
     } else {
         (void)PeekMessageW(&message, NULL, 0, 0, PM_NOREMOVE | PM_QS_SENDMESSAGE);
     }
     return code;
 }
+
+void rasx__event_pump(rasx__event *event, int messages) { event->pumps = messages; }
 
 int rasx__has_windows(void) { return 1; }
 
@@ -177,6 +181,7 @@ void rasx__cond_signal_all(rasx__cond *cond) { WakeAllConditionVariable((CONDITI
 int rasx__event_init(rasx__event *event)
 {
     rasx__store(&event->word, 0);
+    event->pumps = pumped;
     event->handle = CreateEventW(NULL, FALSE, FALSE, NULL);
     return event->handle != NULL ? 0 : -1;
 }
@@ -221,7 +226,7 @@ int rasx__event_peek(rasx__event *event, uint64_t timeout_ns)
         }
         if (!over) {
             if (!rasx__cas(&event->word, &expected, 2) && expected == 1) return 1;
-            code = sleep_on(event->handle, ms);
+            code = sleep_on(event, ms);
         }
         if (code != WAIT_OBJECT_0) {
             expected = 2;

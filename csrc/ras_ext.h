@@ -330,6 +330,10 @@ typedef struct rasx_sim_api {
 /* The control table of the machine in this copy. Static storage. */
 RASX_API const rasx_sim_api *rasx_sim_get_api(void);
 
+/* The control table of the simulated machine behind a client: of this copy, or of the rasapi32.dll that the client has loaded;
+ * NULL when that is not simulated. */
+RASX_API const rasx_sim_api *rasx_sim_of(rasx_client *client);
+
 /* --- The door for other extension modules in this process ------------------------------------------------------------ */
 
 typedef struct rasx_api { /* append-only; check size before using a member that your header has and an older core may not */
@@ -357,6 +361,7 @@ typedef struct rasx_api { /* append-only; check size before using a member that 
     void     (*get_counters)(rasx_counters *);
     const rasx_sim_api *(*sim_get_api)(void);
     uint32_t (*window_post)(uint64_t, uint32_t, uint32_t);
+    const rasx_sim_api *(*sim_of)(rasx_client *);
 } rasx_api;
 
 /* The functions above as a table, for code that received this pointer instead of linking. Static storage. */

@@ -41,6 +41,8 @@ typedef uint32_t(RASAPI_CALL *RASDIALFUNC2)(uintptr_t callback_id, uint32_t sube
 
 /* Microsoft's rasapi32.dll from System32, loaded once and never unloaded; NULL where there is none (rasapi_dll.c). */
 const rasapi *rasapi_system(void);
+/* Another export of that DLL, or NULL: ours has rasx_sim_get_api. */
+void *rasapi_system_export(const char *name);
 /* Our own implementation in this copy of the code (rasapi32/). */
 const rasapi *rasapi_sim(void);
 

@@ -18,6 +18,7 @@
 
 static rasx__mutex lock = RASX_MUTEX_INIT;
 static rasapi      table;
+static HMODULE     module;
 static int         loaded; /* 1 complete, -1 not here */
 
 static int resolve(HMODULE dll)
@@ -35,13 +36,19 @@ const rasapi *rasapi_system(void)
 {
     rasx__lock(&lock);
     if (!loaded) {
-        HMODULE dll = LoadLibraryExW(L"rasapi32.dll", NULL, LOAD_LIBRARY_SEARCH_SYSTEM32);
-        loaded = dll && resolve(dll) ? 1 : -1;
+        module = LoadLibraryExW(L"rasapi32.dll", NULL, LOAD_LIBRARY_SEARCH_SYSTEM32);
+        loaded = module && resolve(module) ? 1 : -1;
     }
     int here = loaded == 1;
     rasx__unlock(&lock);
     return here ? &table : NULL;
 }
+
+void *rasapi_system_export(const char *name)
+{
+    return rasapi_system() ? (void *)(uintptr_t)GetProcAddress(module, name) : NULL;
+}
 #else
 const rasapi *rasapi_system(void) { return NULL; }
+void         *rasapi_system_export(const char *name) { return name ? NULL : NULL; }
 #endif
