@@ -97,7 +97,7 @@ static void take_lock(void)
     start();
 }
 
-/* --- Settings by entry (names without ASCII case, as in phone books) ------------------------------------------------------------------- */
+/* --- Settings by entry (names without ASCII case, as in phone books) --------------------------------------------------- */
 
 static int lower(int c)
 {
@@ -216,7 +216,7 @@ static const char *get_knob_name(uint32_t index, const char **about, int64_t *in
     return knobs[index].name;
 }
 
-/* --- Scripts ----------------------------------------------------------------------------------------------------------------------------- */
+/* --- Scripts ----------------------------------------------------------------------------------------------------------- */
 
 static void drop_script(const sim_script *script) /* under the lock */
 {
@@ -303,7 +303,7 @@ void sim_script_give_back(const sim_script *script)
     rasx__unlock(&lock);
 }
 
-/* --- Accounts: a salted SHA-256 (FIPS 180-4) of the password's UTF-16 units ------------------------------------------------------------ */
+/* --- Accounts: a salted SHA-256 (FIPS 180-4) of the password's UTF-16 units -------------------------------------------- */
 
 static const uint32_t sha_rounds[64] = {
     0x428A2F98, 0x71374491, 0xB5C0FBCF, 0xE9B5DBA5, 0x3956C25B, 0x59F111F1, 0x923F82A4, 0xAB1C5ED5, 0xD807AA98, 0x12835B01,
@@ -555,7 +555,7 @@ enum sim_account sim_account_check(const char *entry, const char16_t *username, 
     return result;
 }
 
-/* --- Chance, devices, clock ---------------------------------------------------------------------------------------------------------------- */
+/* --- Chance, devices, clock -------------------------------------------------------------------------------------------- */
 
 uint64_t sim_random_64(void)
 {
@@ -664,7 +664,7 @@ static void *clock_object(void)
     return sim_clock();
 }
 
-/* --- Faults and journal ----------------------------------------------------------------------------------------------------------------------- */
+/* --- Faults and journal ------------------------------------------------------------------------------------------------ */
 
 /* A function by name, with or without its W. */
 static int find_function(const char *name)
@@ -779,7 +779,7 @@ static uint32_t calls(const char *function)
     return i < 0 ? 0 : rasx__load(&call_counts[i]);
 }
 
-/* --- Reset ------------------------------------------------------------------------------------------------------------------------------------- */
+/* --- Reset ------------------------------------------------------------------------------------------------------------- */
 
 static void forget(setting *s)
 {
@@ -822,7 +822,7 @@ static uint32_t reset(uint32_t force)
     return rasx__clock_set_virtual(sim_clock(), 0) != 0 ? RASX_E_STILL_OPEN : 0;
 }
 
-/* --- The tables ---------------------------------------------------------------------------------------------------------------------------------- */
+/* --- The tables -------------------------------------------------------------------------------------------------------- */
 
 #define TABLE_ROW(ret, name, arguments, required) sim_##name,
 static const rasapi table = { RASAPI_FUNCTIONS(TABLE_ROW) };

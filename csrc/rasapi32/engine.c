@@ -11,8 +11,6 @@
  * One lock guards everything here. It is never held while a handler runs, while anything waits, or across a call into the link
  * that may take time.
  */
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,7 +37,7 @@ enum {
 #define KIND_NONE 0xFFFFFFFEu
 
 
-/* --- What there is ----------------------------------------------------------------------------------------------------------- */
+/* --- What there is ----------------------------------------------------------------------------------------------------- */
 
 enum phase {
     DIALING,   /* undecided, paused included */
@@ -185,7 +183,7 @@ static rasx__mutex lock = RASX_MUTEX_INIT;
 static rasx__cond thread_ended = RASX_COND_INIT;
 static RASX_THREAD_LOCAL int inside_handler;
 
-/* --- Tables -------------------------------------------------------------------------------------------------------------------- */
+/* --- Tables ------------------------------------------------------------------------------------------------------------ */
 
 static uint32_t lower(uint32_t c)
 {
@@ -446,7 +444,7 @@ static uint32_t gone_code(uintptr_t handle)
     return (uint32_t)sim_knob(NULL, SIM_KNOB_gone_code);
 }
 
-/* --- Ports ------------------------------------------------------------------------------------------------------------------- */
+/* --- Ports ------------------------------------------------------------------------------------------------------------- */
 
 static uint8_t port_type_of(const char *type)
 {
@@ -504,7 +502,7 @@ uint32_t sim_engine_ports(const char *device_type, uint32_t count)
     return code;
 }
 
-/* --- Threads and waiting --------------------------------------------------------------------------------------------------------- */
+/* --- Threads and waiting ----------------------------------------------------------------------------------------------- */
 
 static int start_thread(void (*entry)(void *), void *argument, int owned)
 {
@@ -589,7 +587,7 @@ void sim_engine_release(void)
     rasx__unlock(&lock);
 }
 
-/* --- Calling the client's handler -------------------------------------------------------------------------------------------------- */
+/* --- Calling the client's handler -------------------------------------------------------------------------------------- */
 
 /* RasHangUp's work begins here or, when a handler holds the dial, as soon as that returns (S1.5). */
 static void begin_closing(conn *c)
@@ -874,7 +872,7 @@ static void announce(session *s, const note *what, int silent)
         no_more_early(s);
 }
 
-/* --- The worker ------------------------------------------------------------------------------------------------------------------- */
+/* --- The worker -------------------------------------------------------------------------------------------------------- */
 
 static uint32_t pause_failure(uint32_t state)
 {
@@ -1151,7 +1149,7 @@ static void start_notice(conn *c, const notifier *notify, const note *what, uint
     rasx__unlock(&lock);
 }
 
-/* --- RasDial ------------------------------------------------------------------------------------------------------------------------ */
+/* --- RasDial ----------------------------------------------------------------------------------------------------------- */
 
 static const uint32_t params_sizes[] = { RASDIALPARAMSW_SIZES };
 static const uint32_t extensions_sizes[] = { RASDIALEXTENSIONS_SIZES };
@@ -1597,12 +1595,18 @@ static uint32_t new_dial(dial_call *d, const char16_t *phonebook)
     if (code == 0 && start)
         code = start_worker(d, c, subentry, forced != 0 ? forced : failure);
     if (code != 0) {
+        int hung_up; /* by somebody who found the handle in a list: closing as usual */
+
         rasx__lock(&lock);
         c->waiter = NULL;
-        unlist(c);
+        hung_up = c->phase == CLOSING;
+        if (!hung_up)
+            unlist(c);
         rasx__unlock(&lock);
-        d->handle = 0;
-        *d->connection = NULL;
+        d->handle = hung_up ? c->handle : 0;
+        *d->connection = (HRASCONN)d->handle;
+        if (hung_up && !sync)
+            code = 0;
     } else {
         if (knobs[SIM_KNOB_block_dial] != 0)
             pause_here(0, 1);
@@ -1653,7 +1657,7 @@ uint32_t RASAPI_CALL sim_RasDialW(RASDIALEXTENSIONS *extensions, const char16_t 
                      d.resume ? " resume" : "", (unsigned long long)d.handle);
 }
 
-/* --- RasHangUp ---------------------------------------------------------------------------------------------------------------------- */
+/* --- RasHangUp --------------------------------------------------------------------------------------------------------- */
 
 /* The knobs of the connection behind a handle; those of the machine when there is none. */
 static int64_t handle_knob(uintptr_t handle, enum sim_knob knob)
@@ -1727,7 +1731,7 @@ uint32_t RASAPI_CALL sim_RasHangUpW(HRASCONN connection)
     return code;
 }
 
-/* --- RasGetConnectStatus, RasEnumConnections ------------------------------------------------------------------------------------------- */
+/* --- RasGetConnectStatus, RasEnumConnections --------------------------------------------------------------------------- */
 
 /* Endpoints of a connected tunnel, made up from the addresses set aside for documentation; unknown for SSTP (S4.1). */
 static void fill_endpoints(const conn *c, RASCONNSTATUSW *status)
@@ -1849,7 +1853,7 @@ uint32_t RASAPI_CALL sim_RasEnumConnectionsW(RASCONNW *list, uint32_t *bytes, ui
     return sim_leave(SIM_RasEnumConnectionsW, code, "available=%u", available);
 }
 
-/* --- For the control table --------------------------------------------------------------------------------------------------------------- */
+/* --- For the control table --------------------------------------------------------------------------------------------- */
 
 /* The other side ends the link: a connection vanishes and the reason is lost (S2.5); a dial fails in its state. */
 uint32_t sim_engine_drop(uint64_t handle, uint32_t reason)

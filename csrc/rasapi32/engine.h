@@ -13,7 +13,7 @@
 #include "link.h"
 #include "machine.h"
 
-/* --- Scripts ------------------------------------------------------------------------------------------------------------- */
+/* --- Scripts ----------------------------------------------------------------------------------------------------------- */
 
 #define SIM_DELAY_ANY 0xFFFFFFFFu /* as delay_ms: 1 to 20 ms, from the dial's own seeded generator */
 
@@ -29,13 +29,13 @@ const sim_script *sim_script_at(uint32_t index);         /* NULL past the last *
 const sim_script *sim_script_take(const char *entry);    /* what the entry shall play; NULL: what fits its device */
 void              sim_script_give_back(const sim_script *script);
 
-/* --- Accounts --------------------------------------------------------------------------------------------------------------- */
+/* --- Accounts ---------------------------------------------------------------------------------------------------------- */
 
 enum sim_account { SIM_ACCOUNT_NONE, SIM_ACCOUNT_RIGHT, SIM_ACCOUNT_WRONG };
 /* Compares a user name and password (arrays of 257, NUL not needed) with the account of the entry. Leaves no copy behind. */
 enum sim_account sim_account_check(const char *entry, const char16_t *username, const char16_t *password);
 
-/* --- Chance --------------------------------------------------------------------------------------------------------------------- */
+/* --- Chance ------------------------------------------------------------------------------------------------------------ */
 
 uint64_t sim_random_64(void); /* the machine's one seeded generator */
 
@@ -50,7 +50,7 @@ static inline uint64_t sim_chance(uint64_t *state)
     return z ^ (z >> 31);
 }
 
-/* --- The engine, for the control table ---------------------------------------------------------------------------------------- */
+/* --- The engine, for the control table --------------------------------------------------------------------------------- */
 
 void     sim_engine_knobs(const char *entry, int64_t values[SIM_KNOB_COUNT]); /* control.c: all knobs of an entry at once */
 uint32_t sim_engine_reset(uint32_t force);   /* 0 or RASX_E_STILL_OPEN */

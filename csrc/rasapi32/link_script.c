@@ -12,7 +12,7 @@
 #include "../text.h"
 #include "engine.h"
 
-/* --- The default scripts (S10.2) ------------------------------------------------------------------------------------------- */
+/* --- The default scripts (S10.2) --------------------------------------------------------------------------------------- */
 
 #define SUB(state, error, subentry) { SIM_DELAY_ANY, state, error, 0, subentry, 0 }
 #define GO(state)                   SUB(state, 0, 1)
@@ -70,7 +70,7 @@ const sim_script *sim_script_named(const char *name)
     return NULL;
 }
 
-/* --- One link ------------------------------------------------------------------------------------------------------------------ */
+/* --- One link ---------------------------------------------------------------------------------------------------------- */
 
 struct sim_link {
     const rasx_sim_step *steps;
