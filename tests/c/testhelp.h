@@ -26,6 +26,18 @@
 #define CHECK_STR(a, b) test_same_text(__FILE__, __LINE__, #a " == " #b, (a), (b)) /* NUL-terminated, NULL allowed */
 #define SKIP(reason) do { test_skipped = (reason); return; } while (0)
 
+/* 1 in a build with AddressSanitizer or ThreadSanitizer. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TEST_SANITIZED 1
+#endif
+#endif
+#ifndef TEST_SANITIZED
+#define TEST_SANITIZED 0
+#endif
+
 typedef struct test_case { const char *name; void (*run)(void); } test_case;
 static const char  *test_name = "";   /* the test that runs */
 static const char  *test_skipped;     /* why it was skipped */
