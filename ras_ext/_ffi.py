@@ -3,14 +3,16 @@
 SPDX-License-Identifier: MIT
 
 Nothing here waits for more than the caller asked, knows a Dial, or raises RasErrors: return codes go up as ints. Pointers
-live in owners (ClientHandle, QueueHandle) whose last reference closes them, so a thread that is inside a call keeps what
-it uses alive while another thread closes the client.
+live in owners (ClientHandle, QueueHandle) that know when they are dead, so no thread calls the core with one that another
+thread has closed.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ._native import ffi as ffi
@@ -159,20 +161,57 @@ class Secret:
 
 
 class ClientHandle:
-    """Owns a rasx_client, closed when the last reference goes."""
+    """Owns a rasx_client. A call that is inside while another thread closes keeps the pointer alive until it returns."""
 
-    __slots__ = ("pointer", "timeout_ms")
+    __slots__ = ("_closing", "_lock", "_pointer", "_timeout_ms", "_users")
 
     def __init__(self, pointer: Any) -> None:
-        self.pointer = pointer
-        self.timeout_ms = 0  # how long closing may wait for native threads
+        self._pointer = pointer
+        self._lock = threading.RLock()
+        self._users = 0
+        self._closing = False
+        self._timeout_ms = 0
 
-    def __del__(self, _close: Any = lib.rasx_close) -> None:
-        if not _forked:
-            _close(self.pointer, self.timeout_ms)
+    def call(self, function: Callable[..., int], *arguments: Any) -> int:
+        """function(pointer, ...); E_CLOSED once the client has been closed."""
+        with self._lock:
+            if self._closing:
+                return E_CLOSED
+            self._users += 1
+        try:
+            return function(self._pointer, *arguments)
+        finally:
+            with self._lock:
+                self._users -= 1
+                last = self._closing and self._users == 0
+            if last:
+                self._end()
+
+    def close(self, timeout_ms: int = 0) -> None:
+        """Closes, waiting at most so long for native threads. Again: nothing."""
+        with self._lock:
+            last = not self._closing and self._users == 0
+            self._closing = True
+            self._timeout_ms = timeout_ms
+        if last:
+            self._end()
+
+    def _end(self, _close: Any = lib.rasx_close) -> None:
+        pointer, self._pointer = self._pointer, None
+        if pointer is not None and not _forked:
+            _close(pointer, self._timeout_ms)
+
+    def __del__(self) -> None:
+        self._end()
+
+    @property
+    def is_open(self) -> bool:
+        return not self._closing
 
     def now_ns(self) -> int:
-        return lib.rasx_now_ns(self.pointer)
+        """The client's clock; 0 once it has been closed."""
+        now = self.call(lib.rasx_now_ns)
+        return 0 if self._closing else now
 
 
 def open_client(api: str, phonebook: bytes | None) -> tuple[int, ClientHandle | None]:
@@ -210,11 +249,10 @@ class QueueHandle:
     next consumer decodes first. Everything but `wake` and `start` needs the consumer's role (hub.py).
     """
 
-    __slots__ = ("_buffer", "_client", "_count", "_events", "_pointer", "_ready")
+    __slots__ = ("_buffer", "_count", "_events", "_pointer", "_ready")
 
-    def __init__(self, client: ClientHandle, pointer: Any) -> None:
-        self._client: ClientHandle | None = client  # closed after the queue
-        self._pointer = pointer
+    def __init__(self, pointer: Any) -> None:
+        self._pointer = pointer  # the core keeps its client's memory until the queue is closed
         self._events = ffi.new("rasx_event[]", BATCH)
         self._buffer = ffi.buffer(self._events)
         self._count = ffi.new("uint32_t *")
@@ -227,7 +265,6 @@ class QueueHandle:
         pointer, self._pointer = self._pointer, None
         if pointer is not None and not _forked:
             _close(pointer)
-        self._client = None
 
     @property
     def is_open(self) -> bool:
@@ -283,8 +320,8 @@ class QueueHandle:
 def open_queue(client: ClientHandle) -> tuple[int, QueueHandle | None]:
     """rasx_queue_open: a code, and the handle when that is 0."""
     out = ffi.new("rasx_queue **")
-    code = lib.rasx_queue_open(client.pointer, _NULL, _NULL, out)
-    return (code, None) if code != 0 else (0, QueueHandle(client, out[0]))
+    code = client.call(lib.rasx_queue_open, _NULL, _NULL, out)
+    return (code, None) if code != 0 else (0, QueueHandle(out[0]))
 
 
 # --- Dials and connections ----------------------------------------------------------------------------------------------------
@@ -320,7 +357,7 @@ class RawStatus(NamedTuple):
 
 def get_status(client: ClientHandle, handle: int) -> tuple[int, RawStatus | None]:
     out = ffi.new("rasx_status *")
-    code = lib.rasx_get_status(client.pointer, handle, out)
+    code = client.call(lib.rasx_get_status, handle, out)
     if code != 0:
         return code, None
     return 0, RawStatus(
@@ -335,11 +372,23 @@ def get_status(client: ClientHandle, handle: int) -> tuple[int, RawStatus | None
     )
 
 
-def hang_up(client: ClientHandle, handle: int, every: bool, waited_ms: int, timeout_ms: int) -> tuple[int, int]:
-    """rasx_hang_up: a code and a rasx_hangup value. waited_ms 0 hangs up; more goes on waiting for an earlier hang-up."""
-    out = ffi.new("uint32_t *")
-    code = lib.rasx_hang_up(client.pointer, handle, every, waited_ms, timeout_ms, out)
-    return code, int(out[0])
+_NOT_CALLED = 0xFFFFFFFF
+
+
+def new_hang_up() -> Any:
+    """Where `hang_up` leaves its result, so that an exception between the call and its caller does not lose it."""
+    return ffi.new("uint32_t *", _NOT_CALLED)
+
+
+def hang_up_result(out: Any) -> int | None:
+    """The rasx_hangup value; None when rasx_hang_up has not been called with this `out`."""
+    value = int(out[0])
+    return None if value == _NOT_CALLED else value
+
+
+def hang_up(client: ClientHandle, handle: int, every: bool, waited_ms: int, timeout_ms: int, out: Any) -> int:
+    """rasx_hang_up: a code. waited_ms 0 hangs up; more goes on waiting for an earlier hang-up."""
+    return client.call(lib.rasx_hang_up, handle, every, waited_ms, timeout_ms, out)
 
 
 # --- Lists --------------------------------------------------------------------------------------------------------------------
@@ -387,7 +436,7 @@ def _grow(declaration: str, call: Any) -> tuple[int, Any, int]:
 
 
 def list_connections(client: ClientHandle) -> tuple[int, list[RawConnection]]:
-    code, items, count = _grow("rasx_connection[]", lambda room, out: lib.rasx_list_connections(client.pointer, room, out))
+    code, items, count = _grow("rasx_connection[]", lambda room, out: client.call(lib.rasx_list_connections, room, out))
     found = []
     for index in range(count):
         item = items[index]
@@ -400,18 +449,18 @@ def list_connections(client: ClientHandle) -> tuple[int, list[RawConnection]]:
 def list_entries(client: ClientHandle, phonebook: bytes | None) -> tuple[int, list[RawEntry]]:
     keep: list[Any] = []
     path = _chars(phonebook, keep)
-    code, items, count = _grow("rasx_entry[]", lambda room, out: lib.rasx_list_entries(client.pointer, path, room, out))
+    code, items, count = _grow("rasx_entry[]", lambda room, out: client.call(lib.rasx_list_entries, path, room, out))
     return code, [RawEntry(items[i].flags, _text(items[i].name), _text(items[i].phonebook)) for i in range(count)]
 
 
 def list_devices(client: ClientHandle) -> tuple[int, list[RawDevice]]:
-    code, items, count = _grow("rasx_device[]", lambda room, out: lib.rasx_list_devices(client.pointer, room, out))
+    code, items, count = _grow("rasx_device[]", lambda room, out: client.call(lib.rasx_list_devices, room, out))
     return code, [RawDevice(_text(items[i].type), _text(items[i].name)) for i in range(count)]
 
 
 def validate_entry_name(client: ClientHandle, phonebook: bytes | None, entry: bytes) -> int:
     keep: list[Any] = []
-    return lib.rasx_validate_entry_name(client.pointer, _chars(phonebook, keep), _chars(entry, keep))
+    return client.call(lib.rasx_validate_entry_name, _chars(phonebook, keep), _chars(entry, keep))
 
 
 # --- Codes and counters -------------------------------------------------------------------------------------------------------
@@ -419,11 +468,13 @@ def validate_entry_name(client: ClientHandle, phonebook: bytes | None, entry: by
 
 def error_text(client: ClientHandle | None, code: int) -> str:
     """The text of a code: the implementation's own, else ours, else "error N"."""
-    pointer = _NULL if client is None else client.pointer
     room = 1024  # 512 characters always suffice (S4.5), but translated ones take more bytes
     while True:
         text = ffi.new("char[]", room)
-        if lib.rasx_error_text(pointer, code, text, room) == 0 or room > 65536:
+        result = E_CLOSED if client is None else client.call(lib.rasx_error_text, code, text, room)
+        if result == E_CLOSED:
+            result = lib.rasx_error_text(_NULL, code, text, room)
+        if result == 0 or room > 65536:
             return _text(text)
         room *= 4
 

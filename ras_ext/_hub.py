@@ -13,12 +13,15 @@ A KeyboardInterrupt, and any Python signal handler, may strike between two bytec
   on the same thread borrows the role and returns it;
 - nothing that was drained lives in a local variable only: the batch stays in the queue's buffer, then in `_inbox`, until it
   has been routed, and routing a record twice does nothing the second time (records of a dial are numbered);
+- nothing of the consumer's calls code that takes locks of others: log lines are kept and written after the turn, because
+  an exception that strikes inside the logging module leaves its lock taken, and because a log handler may be slow;
 - `_lock` is held for a few bytecodes or one short call, and is re-entrant. No Condition: its Python code can be interrupted
   while it holds the lock.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -29,11 +32,16 @@ from weakref import WeakValueDictionary
 from . import _ffi
 
 if TYPE_CHECKING:
+    from logging import Logger
+
     from .dial import Dial
+    from .events import Event
 
 SLICE_NS = 50_000_000
 _SLICE_S = 0.05
 _DRAINER_SLICE_MS = 1000
+_DEBUG = 10
+_logger: Logger | None = None
 
 
 class Waiter:
@@ -79,7 +87,7 @@ class Hub:
     """The queue of one client, its dials in flight, and who drains it."""
 
     def __init__(self, client: _ffi.ClientHandle, queue: _ffi.QueueHandle) -> None:
-        self._client: _ffi.ClientHandle | None = client
+        self.client = client
         self._queue = queue
         self._lock = threading.RLock()
         self._turn: _Turn | None = None
@@ -95,17 +103,15 @@ class Hub:
         self._drainer_lock.acquire()
         self.closing = False
         self.closed = False
+        self.logging = False  # whether events are kept for the log
+        self.unlogged: deque[tuple[str, Event]] = deque()
+        self._see_log()
 
     # --- What dials use -------------------------------------------------------------------------------------------------------
 
     def now(self) -> int:
         """The client's clock in ns; 0 when the client is closed, where nothing waits any more."""
-        client = self._client
-        return 0 if client is None else client.now_ns()
-
-    def handle(self) -> _ffi.ClientHandle | None:
-        """The client's pointer for one call; None when closed."""
-        return self._client
+        return self.client.now_ns()
 
     def is_live(self, dial_id: int) -> bool:
         """Whether the native side of this dial is still at work, as far as has been drained."""
@@ -164,10 +170,33 @@ class Hub:
         self._deliver.append(dial)
         self._wake_drainer()
 
+    # --- The log ---
+
+    def _see_log(self) -> None:
+        """Looks whether anybody wants DEBUG lines. Who never imported logging has no handler for them either."""
+        global _logger
+        if _logger is None:
+            logging = sys.modules.get("logging")
+            if logging is None or not hasattr(logging, "getLogger"):  # being imported just now
+                return
+            _logger = logging.getLogger("ras_ext")
+        self.logging = _logger.isEnabledFor(_DEBUG)
+
+    def _write_log(self) -> None:
+        """One DEBUG line per event. Never called by the consumer during its turn."""
+        while self.unlogged:
+            try:
+                entry, event = self.unlogged.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            if _logger is not None:
+                _logger.debug("%s: %r", entry, event)
+
     # --- Waiting --------------------------------------------------------------------------------------------------------------
 
     def poll(self) -> None:
         """Takes what is there, without waiting, unless another thread is at it."""
+        self._see_log()
         turn = _Turn()
         try:
             if self._enter(turn):
@@ -175,11 +204,18 @@ class Hub:
         finally:
             self._leave(turn)
             self._pass_on()
+        self._write_log()
 
     def wait(self, waiter: Waiter, ready: Callable[[], bool], deadline_ns: int | None) -> bool:
         """Waits until ready() or until the deadline on the client's clock. True when ready. `waiter` must be entered."""
         if ready():
             return True
+        self._see_log()
+        done = self._wait(waiter, ready, deadline_ns)
+        self._write_log()
+        return done
+
+    def _wait(self, waiter: Waiter, ready: Callable[[], bool], deadline_ns: int | None) -> bool:
         turn = _Turn()
         try:
             self._waiting[waiter] = None
@@ -296,12 +332,24 @@ class Hub:
             self._nudge_drainer()
             self._kick()
 
+    def _wake_handlers(self) -> None:
+        while self._deliver:
+            try:
+                dial = self._deliver.popleft()
+            except IndexError:  # close was quicker
+                return
+            dial._wake_handlers()
+
     def _drain(self) -> None:
         turn = _Turn()
         try:
             while True:
-                while self._deliver:
-                    self._deliver.popleft()._wake_handlers()
+                self._wake_handlers()
+                self._see_log()
+                if self.unlogged:
+                    self._leave(turn)
+                    self._pass_on_to_caller()
+                    self._write_log()
                 with self._lock:
                     if self.closed or not self._pinned:
                         self._leave(turn)
@@ -313,7 +361,7 @@ class Hub:
                     self._drainer_lock.acquire(timeout=_SLICE_S)
                 elif self._enter(turn):
                     self._pump()
-                    if not (self._deliver or self._waiting):
+                    if not (self._deliver or self._waiting or self.unlogged):
                         self._queue.wait(_DRAINER_SLICE_MS, passive=True)
                         self._pump()
                 else:
@@ -354,26 +402,30 @@ class Hub:
             while not self._enter(turn):  # nobody drains any more after this
                 if self.closed:
                     return True
+                if monotonic() > real_deadline + 1:  # a consumer that does not come back: its queue closes when collected
+                    break
                 self._kick()
                 waiter.lock.acquire(timeout=0.001)
-            self._pump()
+            mine = self._turn is turn
+            if mine:
+                self._pump()
             clean = not self._live
             with self._lock:
                 self.closed = True
-                self._queue.close()
+                if mine:
+                    self._queue.close()
             for dial in list(self._dials.values()):
                 dial._abandon()
-            while self._deliver:
-                self._deliver.popleft()._wake_handlers()
-            client, self._client = self._client, None
-            if client is not None and clean:  # the last settled dial's thread may need a moment more to end
-                client.timeout_ms = max(0, int((real_deadline - monotonic()) * 1000))
+            self._wake_handlers()
+            # The last settled dial's thread may need a moment more to end.
+            self.client.close(max(0, int((real_deadline - monotonic()) * 1000)) if clean else 0)
             return clean
         finally:
             self._leave(turn)
             for other in list(self._waiting):
                 other.wake()
             self._wake_drainer()
+            self._write_log()
 
     def join_drainer(self, timeout: float) -> None:
         drainer = self._drainer

@@ -180,13 +180,13 @@ class Client:
 
     def _handle(self) -> _ffi.ClientHandle:
         _ffi.check_fork()
-        handle = self._hub.handle()
-        if handle is None or self._hub.closing:
+        handle = self._hub.client
+        if self._hub.closing or not handle.is_open:
             raise ClosedError(_ffi.E_CLOSED, "This client has been closed.")
         return handle
 
     def _error_text(self, code: int) -> str:
-        return _ffi.error_text(self._hub.handle(), code)
+        return _ffi.error_text(self._hub.client, code)
 
     def dial(
         self,
@@ -256,7 +256,7 @@ class Client:
             notifier=int(Notifier.parse(notifier)),
             options=_number(options, "options"),
             subentry=_number(subentry, "subentry"),
-            timeout_ms=_ffi.FOREVER_MS if limit is None else min(math.ceil(limit * 1000), _ffi.FOREVER_MS - 1),
+            timeout_ms=_ffi.FOREVER_MS if limit is None else min(math.ceil(min(limit, 1e7) * 1000), _ffi.FOREVER_MS - 1),
             password=_secret(password, username),
         )
         hub = self._hub

@@ -74,6 +74,7 @@ class Connection:
         "_entry",
         "_handle",
         "_lock",
+        "_out",
         "_raw",
         "_result",
         "_since_ns",
@@ -88,7 +89,8 @@ class Connection:
         self._dial_id = dial_id
         self._raw = raw
         self._lock = threading.RLock()
-        self._since_ns = -1  # when RasHangUp was called; -1: not yet
+        self._out = _ffi.new_hang_up()
+        self._since_ns = 0  # when RasHangUp was called
         self._result: HangUp | None = None
 
     @property
@@ -105,9 +107,8 @@ class Connection:
         raw = self._raw
         if raw is not None:
             return raw.device_type, raw.device_name
-        client = self._client._hub.handle()
-        code, status = (0, None) if client is None else _ffi.get_status(client, self._handle)
-        return (status.device_type, status.device_name) if code == 0 and status is not None else ("", "")
+        _, status = _ffi.get_status(self._client._hub.client, self._handle)
+        return ("", "") if status is None else (status.device_type, status.device_name)
 
     @property
     def device_type(self) -> str:
@@ -144,8 +145,8 @@ class Connection:
     def _open(self) -> tuple[Hub, _ffi.ClientHandle]:
         _ffi.check_fork()
         hub = self._client._hub
-        client = hub.handle()
-        if client is None:
+        client = hub.client
+        if not client.is_open:
             raise ClosedError(_ffi.E_CLOSED, "The client of this connection has been closed; the connection itself stays up.")
         return hub, client
 
@@ -215,23 +216,26 @@ class Connection:
         with self._lock:
             if self._result is HangUp.GONE or (self._result is HangUp.SHARED and not all):
                 return self._result
-            first = self._since_ns < 0 or (all and self._result is HangUp.SHARED)
-            if first:
-                self._since_ns = hub.now()  # before the call: an interrupt must not lead to a second RasHangUp
-                code, result = _ffi.hang_up(client, self._handle, all, 0, self._slice_ms(hub, deadline_ns))
+            if self._result is HangUp.SHARED:
+                self._out = _ffi.new_hang_up()
+            # An interrupt may have come after RasHangUp and before its result was looked at: there must be no second one.
+            if _ffi.hang_up_result(self._out) is None:
+                self._since_ns = hub.now()
+                code = _ffi.hang_up(client, self._handle, all, 0, self._slice_ms(hub, deadline_ns), self._out)
                 if code != 0:
-                    self._since_ns = -1
-                    raise error_for(code, text=_ffi.error_text(client, code), entry=self._entry)
-                self._result = HangUp(result)
-        while self._result is None or self._result is HangUp.CLOSING:
+                    self._out = _ffi.new_hang_up()
+                    raise error_for(code, _ffi.error_text(client, code), entry=self._entry)
+            if self._result is not HangUp.CLOSING:
+                self._result = HangUp(_ffi.hang_up_result(self._out) or 0)
+        while self._result is HangUp.CLOSING:
             if deadline_ns is not None and hub.now() >= deadline_ns:
                 return HangUp.CLOSING
             waited_ms = max(1, (hub.now() - self._since_ns) // 1_000_000)
-            _, client = self._open()
-            code, result = _ffi.hang_up(client, self._handle, all, waited_ms, self._slice_ms(hub, deadline_ns))
+            out = _ffi.new_hang_up()
+            code = _ffi.hang_up(client, self._handle, all, waited_ms, self._slice_ms(hub, deadline_ns), out)
             if code != 0:
-                raise error_for(code, text=_ffi.error_text(client, code), entry=self._entry)
-            self._result = HangUp(result)
+                raise error_for(code, _ffi.error_text(client, code), entry=self._entry)
+            self._result = HangUp(_ffi.hang_up_result(out) or 0)
         return self._result
 
     @staticmethod

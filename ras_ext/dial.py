@@ -20,7 +20,6 @@ One round trip:
 
 from __future__ import annotations
 
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -91,15 +90,6 @@ class _Failure:
 
     def __del__(self) -> None:
         raise self._problem
-
-
-def _log(dial: Dial, event: Event) -> None:
-    logging = sys.modules.get("logging")  # who never imported it has no handler for DEBUG either
-    if logging is None:
-        return
-    logger = logging.getLogger("ras_ext")
-    if logger.isEnabledFor(logging.DEBUG):
-        logger.debug("%s: %r", dial.entry, event)
 
 
 class Dial:
@@ -195,7 +185,8 @@ class Dial:
                 ),
             )
             events.append(event)
-            _log(self, event)
+            if self._hub.logging:
+                self._hub.unlogged.append((self._entry, event))
         if outcome != _ffi.OUTCOME_NONE and self._decided is None:
             if origin == _ffi.FROM_CANCEL:
                 self._cancelled = True
@@ -218,10 +209,12 @@ class Dial:
 
     def _wake_handlers(self) -> None:
         """Starts the handler thread when there is something for it, or wakes it. Only the drainer and close call this."""
-        if not self._handlers_running:
-            if self._on_event is None and not self._is_done():
+        with self._handlers_lock:
+            start = not self._handlers_running
+            if start and self._on_event is None and not self._is_done():
                 return
             self._handlers_running = True
+        if start:
             try:
                 threading.Thread(target=self._run_handlers, name=f"ras_ext on_event {self._entry}", daemon=True).start()
             except RuntimeError as problem:  # no thread, or the interpreter is ending
