@@ -1,0 +1,4 @@
+"""The benchmarks: python benchmarks/run.py.
+
+SPDX-License-Identifier: MIT
+"""
