@@ -2,8 +2,8 @@
 
 SPDX-License-Identifier: MIT
 
-Each function is exported under the vendor's name, the W form and the A form; csrc/rasapi32/dll.c has those that only the DLL has or
-wraps, as dll_NAME, and everything else is sim_NAME. rasx_sim_get_api is the marker that proves whose DLL answers.
+Each function is exported under the vendor's name, the W form and the A form; csrc/rasapi32/dll.c has those that only the DLL has
+or wraps, as dll_NAME, and everything else is sim_NAME. rasx_sim_get_api is the marker that proves whose DLL answers.
 """
 
 from __future__ import annotations
