@@ -25,7 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
-VENV = ROOT / ".venv"
+# A Windows Python (under Wine, say) must never find a POSIX environment in its way: deleting that, it would follow its links.
+VENV = ROOT / ".venv" if os.name != "nt" else CACHE / "venv-windows"
 REQUIREMENTS = ROOT / "ci" / "requirements.txt"
 BUILD_INPUTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "csrc", "ras_ext")
 ON_WINDOWS = os.name == "nt"
