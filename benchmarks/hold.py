@@ -319,6 +319,6 @@ def measure(folder: Path) -> list[Figure]:
     stage.open(STREAM)
     figures.append(throughput(stage, callers[GIL], "Python idle", 400_000, 10_000, 50))
     with meanwhile(compute):
-        figures.append(throughput(stage, callers[GIL], "one thread computing", 200_000, 200, 400))
+        figures.append(throughput(stage, callers[GIL], "one thread computing", 400_000, 1000, 400))
     stage.close()
     return figures
