@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -160,58 +159,51 @@ class Secret:
 # --- Owners of pointers -------------------------------------------------------------------------------------------------------
 
 
+class _ClientPointer:
+    """Owns a rasx_client: the last reference closes it."""
+
+    __slots__ = ("timeout_ms", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.timeout_ms = 0  # how long closing may wait for native threads
+
+    def __del__(self, _close: Any = lib.rasx_close) -> None:
+        if not _forked:
+            _close(self.value, self.timeout_ms)
+
+
 class ClientHandle:
-    """Owns a rasx_client. A call that is inside while another thread closes keeps the pointer alive until it returns."""
+    """A rasx_client until it is closed. A call that is inside meanwhile keeps the pointer alive until it returns.
 
-    __slots__ = ("_closing", "_lock", "_pointer", "_timeout_ms", "_users")
+    By a reference, not by a count, because an exception that a signal handler raises may skip any line of Python, but
+    never the release of a reference.
+    """
 
-    def __init__(self, pointer: Any) -> None:
-        self._pointer = pointer
-        self._lock = threading.RLock()
-        self._users = 0
-        self._closing = False
-        self._timeout_ms = 0
+    __slots__ = ("_pointer",)
+
+    def __init__(self, value: Any) -> None:
+        self._pointer: _ClientPointer | None = _ClientPointer(value)
 
     def call(self, function: Callable[..., int], *arguments: Any) -> int:
         """function(pointer, ...); E_CLOSED once the client has been closed."""
-        with self._lock:
-            if self._closing:
-                return E_CLOSED
-            self._users += 1
-        try:
-            return function(self._pointer, *arguments)
-        finally:
-            with self._lock:
-                self._users -= 1
-                last = self._closing and self._users == 0
-            if last:
-                self._end()
+        pointer = self._pointer
+        return E_CLOSED if pointer is None else function(pointer.value, *arguments)
 
     def close(self, timeout_ms: int = 0) -> None:
-        """Closes, waiting at most so long for native threads. Again: nothing."""
-        with self._lock:
-            last = not self._closing and self._users == 0
-            self._closing = True
-            self._timeout_ms = timeout_ms
-        if last:
-            self._end()
-
-    def _end(self, _close: Any = lib.rasx_close) -> None:
+        """Closes, waiting at most so long for native threads; at once, or when the last call inside returns."""
         pointer, self._pointer = self._pointer, None
-        if pointer is not None and not _forked:
-            _close(pointer, self._timeout_ms)
-
-    def __del__(self) -> None:
-        self._end()
+        if pointer is not None:
+            pointer.timeout_ms = timeout_ms
 
     @property
     def is_open(self) -> bool:
-        return not self._closing
+        return self._pointer is not None
 
     def now_ns(self) -> int:
         """The client's clock; 0 once it has been closed."""
-        now = self.call(lib.rasx_now_ns)
-        return 0 if self._closing else now
+        pointer = self._pointer
+        return 0 if pointer is None else lib.rasx_now_ns(pointer.value)
 
 
 def open_client(api: str, phonebook: bytes | None) -> tuple[int, ClientHandle | None]:
@@ -494,3 +486,11 @@ def counters() -> Counters:
     out = ffi.new("rasx_counters *")
     lib.rasx_get_counters(out)
     return Counters(out.threads, out.slots, out.queues, out.clients, out.abandoned, out.references)
+
+
+# --- Windows ------------------------------------------------------------------------------------------------------------------
+
+
+def window_post(window: int, state: int, error: int) -> int:
+    """Posts WM_RASDIALEVENT to an application's window; never blocks."""
+    return lib.rasx_window_post(window, state, error)
