@@ -15,6 +15,8 @@ A KeyboardInterrupt, and any Python signal handler, may strike between two bytec
   has been routed, and routing a record twice does nothing the second time (records of a dial are numbered);
 - nothing of the consumer's calls code that takes locks of others: log lines are kept and written after the turn, because
   an exception that strikes inside the logging module leaves its lock taken, and because a log handler may be slow;
+- a `finally` gives the turn back first, and without calling anything: an exception may strike as soon as a call is made;
+- dials know their waiters weakly, so one whose `__exit__` was struck is forgotten with its frame;
 - `_lock` is held for a few bytecodes or one short call, and is re-entrant. No Condition: its Python code can be interrupted
   while it holds the lock.
 """
@@ -27,7 +29,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from . import _ffi
 
@@ -47,7 +49,7 @@ _logger: Logger | None = None
 class Waiter:
     """One thread that waits for something of certain dials."""
 
-    __slots__ = ("dials", "fresh", "lock")
+    __slots__ = ("__weakref__", "dials", "fresh", "lock")
 
     def __init__(self, dials: Iterable[Dial]) -> None:
         self.dials = tuple(dials)
@@ -62,16 +64,32 @@ class Waiter:
             pass
 
     def __enter__(self) -> Waiter:
+        me = ref(self)
         for dial in self.dials:
-            dial._waiters.append(self)
+            dial._waiters.append(me)
         return self
 
     def __exit__(self, *exc: object) -> None:
+        me = ref(self)
         for dial in self.dials:
             try:
-                dial._waiters.remove(self)
-            except ValueError:  # __enter__ was interrupted before it came here
+                dial._waiters.remove(me)
+            except ValueError:  # __exit__ was interrupted here before
                 pass
+
+
+def wake_waiters(dial: Dial) -> None:
+    """Tells everybody who waits for this dial that it got something."""
+    for reference in list(dial._waiters):
+        waiter = reference()
+        if waiter is not None:
+            waiter.fresh.append(dial)
+            waiter.wake()
+            continue
+        try:
+            dial._waiters.remove(reference)
+        except ValueError:
+            pass
 
 
 class _Turn:
@@ -123,9 +141,9 @@ class Hub:
         Under the lock, so that a consumer that meets an unknown id can wait until it is known.
         """
         out = _ffi.new_dial_id()
-        if pinned:
-            self.pin(dial)
         try:
+            if pinned:
+                self.pin(dial)
             with self._lock:
                 code = _ffi.E_CLOSED if self.closing else self._queue.start(request, out)
                 if code == 0:
@@ -202,7 +220,8 @@ class Hub:
             if self._enter(turn):
                 self._pump()
         finally:
-            self._leave(turn)
+            if self._turn is turn:
+                self._turn = turn.previous
             self._pass_on()
         self._write_log()
 
@@ -242,8 +261,9 @@ class Hub:
                     waiter.lock.acquire(timeout=min(_SLICE_S, max(remaining_ns / 1e9, 0.001)))
             return True
         finally:
+            if self._turn is turn:
+                self._turn = turn.previous
             self._waiting.pop(waiter, None)
-            self._leave(turn)
             self._pass_on()
 
     def _enter(self, turn: _Turn) -> bool:
@@ -313,9 +333,7 @@ class Hub:
             self._live.discard(dial_id)
             self._dials.pop(dial_id, None)
         if dial is not None:
-            for waiter in list(dial._waiters):
-                waiter.fresh.append(dial)
-                waiter.wake()
+            wake_waiters(dial)
 
     # --- The drainer ----------------------------------------------------------------------------------------------------------
 
@@ -421,7 +439,8 @@ class Hub:
             self.client.close(max(0, int((real_deadline - monotonic()) * 1000)) if clean else 0)
             return clean
         finally:
-            self._leave(turn)
+            if self._turn is turn:
+                self._turn = turn.previous
             for other in list(self._waiting):
                 other.wake()
             self._wake_drainer()

@@ -26,12 +26,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from . import _ffi
-from ._hub import SLICE_NS, Hub, Waiter
+from ._hub import SLICE_NS, Hub, Waiter, wake_waiters
 from .connection import Connection
 from .errors import DialCancelledError, RasError, StillDialing, error_for
 from .events import Event, HangUp, Origin, Outcome, state_of
 
 if TYPE_CHECKING:
+    from weakref import ReferenceType
+
     from .client import Client
 
 ALL_COMPLETED: Literal["ALL_COMPLETED"] = "ALL_COMPLETED"
@@ -144,7 +146,7 @@ class Dial:
         self._later = 0
         self._lost = 0
         self._connection: Connection | None = None
-        self._waiters: list[Waiter] = []
+        self._waiters: list[ReferenceType[Waiter]] = []
         self._callbacks: list[Callable[[Dial], object]] | None = []  # None: called already
         self._handlers_lock = threading.RLock()
         self._handlers_running = False
@@ -199,9 +201,7 @@ class Dial:
         if self._decided is None:
             self._cancelled = True
         self._over = True
-        for waiter in list(self._waiters):
-            waiter.fresh.append(self)
-            waiter.wake()
+        wake_waiters(self)
         if self._hub.is_pinned(self):
             self._hub.deliver(self)
 
