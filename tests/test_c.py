@@ -55,18 +55,22 @@ def test_c(c_test: tuple[Path, str] | Exception, tmp_path: Path) -> None:
     if isinstance(c_test, Exception):
         pytest.fail(str(c_test), pytrace=False)
     program, name = c_test
-    done = subprocess.run(
-        [program, name],
-        cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path), "RASX_TEST_DATA": str(ROOT / "tests" / "data")},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        timeout=110,  # below pytest's faulthandler_timeout, so that the program's own output is what the reader sees
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [program, name],
+            cwd=tmp_path,
+            env={**os.environ, "TMPDIR": str(tmp_path), "RASX_TEST_DATA": str(ROOT / "tests" / "data")},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=110,  # below pytest's faulthandler_timeout, so that the program's own output is what the reader sees
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        output = expired.output.decode(errors="replace") if isinstance(expired.output, bytes) else expired.output or ""
+        pytest.fail(f"{output}stopped after {expired.timeout:g} s", pytrace=False)
     if done.returncode == 77:
         pytest.skip(done.stdout.strip())
     if done.returncode != 0:
