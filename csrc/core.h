@@ -94,8 +94,9 @@ typedef struct rasx__slot {
 
 extern rasx__mutex rasx__core_lock; /* free lists, binding of slots to queues. Never held across RAS calls or waits */
 
-/* A free slot bound to the queue, undecided; NULL without memory. The queue's `users` grows. */
-rasx__slot *rasx__slot_acquire(rasx_queue *queue, uint32_t capacity);
+/* A free slot bound to the queue, undecided; NULL without memory. The queue's `users` grows. The deadline is given here, because
+ * the queue's consumer may look at it as soon as the slot is bound. */
+rasx__slot *rasx__slot_acquire(rasx_queue *queue, uint32_t capacity, uint64_t deadline_ns);
 /* Ends the dial's ownership: the generation changes, so that late handlers find a foreign one. */
 void        rasx__slot_release(rasx__slot *slot);
 rasx__slot *rasx__slot_at(uint32_t index); /* NULL beyond the table */

@@ -247,9 +247,11 @@ static void dial_main(void *argument)
     if (notifier) give_notifier_back(slot, kind, notifier);
     rasx__settle(slot, hangup, hangup_error);
 
-    clock->leave(clock);
+    /* Before it leaves the clock: a virtual one may pass over everything that a thread does after that, and rasx_close, which
+     * waits for this on the clock, would run out of time. */
     (void)rasx__sub(&dial_threads, 1);
     if (rasx__sub(&client->threads, 1) == 1) rasx__event_set(&client->idle);
+    clock->leave(clock);
     rasx__client_drop(client);
 }
 
@@ -266,17 +268,16 @@ uint32_t rasx_dial_start(rasx_queue *queue, const rasx_dial_options *options, ra
     rasx__params *params = NULL;
     uint32_t code = copy_params(client, options, &params);
     if (code != 0) return code;
-    rasx__slot *slot = rasx__slot_acquire(queue, options->capacity ? options->capacity : RASX_RING_DEFAULT);
+    rasx_clock *clock = queue->clock;
+    uint64_t deadline_ns = params->timeout_ms == RASX_FOREVER ? RASX_NEVER : clock->now(clock) + params->timeout_ms * MS;
+    rasx__slot *slot = rasx__slot_acquire(queue, options->capacity ? options->capacity : RASX_RING_DEFAULT, deadline_ns);
     if (!slot) {
         free_params(params);
         return 8;
     }
-    rasx_clock *clock = slot->clock;
     slot->params = params;
     slot->paused_states = params->options & RDEOPT_PausedStates;
     slot->order = rasx__add64(&client->dials, 1) << 8 | 0xFFu; /* after the subentries of the same dial */
-    if (params->timeout_ms != RASX_FOREVER) slot->deadline_ns = clock->now(clock) + params->timeout_ms * MS;
-    uint64_t deadline_ns = slot->deadline_ns;
     *dial = rasx__slot_dial(slot);
 
     rasx__client_hold(client);
@@ -326,12 +327,12 @@ uint32_t rasx_dial_lost(rasx_dial dial, uint32_t *lost)
 void rasx__cancel_where(const rasx_client *client, const rasx_queue *queue)
 {
     uint32_t count = rasx__slot_count();
-    for (uint32_t i = 0; i < count; i++) {
-        rasx__slot *slot = rasx__slot_at(i);
-        rasx__lock(&rasx__core_lock); /* keeps the slot bound while it is looked at; deciding never blocks */
-        if ((rasx__load(&slot->generation) & 1u) && (!client || slot->client == client) && (!queue || slot->queue == queue)) {
+    for (uint32_t i = 0; i < count; i++) { /* pinned, not locked: deciding calls an embedder's function, which may call us (S8.34) */
+        rasx__slot *slot = rasx__pin(rasx__slot_dial(rasx__slot_at(i)));
+        if (!slot) continue;
+        if ((!client || slot->client == client) && (!queue || slot->queue == queue)) {
             (void)rasx__decide(slot, RASX_OUTCOME_FAILED, 631, RASX_FROM_CANCEL);
         }
-        rasx__unlock(&rasx__core_lock);
+        rasx__unpin(slot);
     }
 }

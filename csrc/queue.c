@@ -93,16 +93,16 @@ static void expire(rasx_queue *queue, uint64_t now_ns)
 {
     uint64_t next_ns = RASX_NEVER;
     rasx__store64(&queue->deadline_ns, RASX_NEVER); /* first, so that a dial that starts meanwhile lowers it again */
-    rasx__lock(&rasx__core_lock);
     uint32_t count = rasx__slot_count();
-    for (uint32_t i = 0; i < count; i++) {
-        rasx__slot *slot = rasx__slot_at(i);
-        if (!(rasx__load(&slot->generation) & 1u) || slot->queue != queue) continue;
-        if (rasx__load(&slot->decided) != RASX_OUTCOME_NONE || slot->deadline_ns == RASX_NEVER) continue;
-        if (slot->deadline_ns <= now_ns) (void)rasx__decide(slot, RASX_OUTCOME_FAILED, 638, RASX_FROM_TIMEOUT);
-        else if (slot->deadline_ns < next_ns) next_ns = slot->deadline_ns;
+    for (uint32_t i = 0; i < count; i++) { /* pinned, not locked: deciding calls an embedder's function, which may call us (S8.34) */
+        rasx__slot *slot = rasx__pin(rasx__slot_dial(rasx__slot_at(i)));
+        if (!slot) continue;
+        if (slot->queue == queue && slot->deadline_ns != RASX_NEVER && rasx__load(&slot->decided) == RASX_OUTCOME_NONE) {
+            if (slot->deadline_ns <= now_ns) (void)rasx__decide(slot, RASX_OUTCOME_FAILED, 638, RASX_FROM_TIMEOUT);
+            else if (slot->deadline_ns < next_ns) next_ns = slot->deadline_ns;
+        }
+        rasx__unpin(slot);
     }
-    rasx__unlock(&rasx__core_lock);
     if (next_ns != RASX_NEVER) rasx__queue_deadline(queue, next_ns);
 }
 

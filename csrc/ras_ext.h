@@ -198,7 +198,8 @@ RASX_API void rasx_queue_wake(rasx_queue *queue);
 /* --- Dials --------------------------------------------------------------------------------------------------------- */
 
 /* Starts a dial and returns at once; RasDial is called on a native thread of its own that lives until the dial has
- * succeeded or failed. Everything that RAS finds wrong arrives as an event. Any thread, not from a rasx_event_func.
+ * succeeded or failed. Everything that RAS finds wrong arrives as an event. Any thread; from a rasx_event_func too, but better
+ * not, because the dial that it hears of stands still meanwhile (S1.5; RasDial itself is never called there, S8.34).
  * 0; RASX_E_INVALID (bad UTF-8, or a text over its limit); RASX_E_CLOSED; RASX_E_NOT_AVAILABLE (window notifier here);
  * 8 no memory. Source S1.3, S1.4, S1.6. */
 RASX_API uint32_t rasx_dial_start(rasx_queue *queue, const rasx_dial_options *options, rasx_dial *dial);

@@ -112,7 +112,7 @@ static int give_ring(rasx__slot *slot, uint32_t capacity)
     return 0;
 }
 
-rasx__slot *rasx__slot_acquire(rasx_queue *queue, uint32_t capacity)
+rasx__slot *rasx__slot_acquire(rasx_queue *queue, uint32_t capacity, uint64_t deadline_ns)
 {
     uint32_t rounded = 4;
     while (rounded < capacity && rounded < 65536u) rounded *= 2;
@@ -135,7 +135,7 @@ rasx__slot *rasx__slot_acquire(rasx_queue *queue, uint32_t capacity)
         slot->client = queue->client;
         slot->clock = queue->clock;
         slot->params = NULL;
-        slot->deadline_ns = RASX_NEVER;
+        slot->deadline_ns = deadline_ns;
         slot->sequence = 0;
         slot->hangup = RASX_HANGUP_NONE;
         slot->hangup_error = 0;
