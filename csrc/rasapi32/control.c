@@ -63,6 +63,8 @@ static int64_t       machine_knobs[SIM_KNOB_COUNT];
 static int           started;
 static fault         faults[SIM_FUNCTION_COUNT];
 static uint64_t      random_state;
+static uint64_t      seed_value = 1;
+static uint64_t      seeded_ns;           /* when it was given, on the machine's clock */
 static added_device *added;
 static uint32_t      added_count;
 static uint8_t       salt[16];
@@ -86,7 +88,8 @@ static void start(void)
     started = 1;
     for (int i = 0; i < SIM_KNOB_COUNT; i++)
         machine_knobs[i] = knobs[i].initial;
-    random_state = 1;
+    random_state = seed_value = 1;
+    seeded_ns = sim_clock()->now(sim_clock());
     if (rasx__random(salt, sizeof salt) != 0)
         memset(salt, 0x5A, sizeof salt);
 }
@@ -572,10 +575,29 @@ uint32_t sim_random_below(uint32_t bound)
     return bound == 0 ? 0 : (uint32_t)((sim_random_64() >> 32) * bound >> 32);
 }
 
+/* Two dials that start at the same virtual instant do so on threads of their own, in any order; so on a virtual clock their
+ * chances come from the entry and the time, which are the same in every replay. */
+uint64_t sim_dial_chance(const char *entry)
+{
+    uint64_t state = UINT64_C(0xCBF29CE484222325);
+
+    if (!rasx__clock_is_virtual(sim_clock()))
+        return sim_random_64();
+    for (; *entry != '\0'; entry++)
+        state = (state ^ (unsigned char)lower((unsigned char)*entry)) * UINT64_C(0x100000001B3);
+    take_lock();
+    state ^= sim_clock()->now(sim_clock()) - seeded_ns;
+    (void)sim_chance(&state);
+    state ^= seed_value;
+    rasx__unlock(&lock);
+    return sim_chance(&state);
+}
+
 static void set_seed(uint64_t seed)
 {
     take_lock();
-    random_state = seed;
+    random_state = seed_value = seed;
+    seeded_ns = sim_clock()->now(sim_clock());
     rasx__unlock(&lock);
 }
 
@@ -639,6 +661,9 @@ static uint32_t set_clock(uint32_t is_virtual)
     if (rasx__clock_set_virtual(clock, is_virtual != 0) != 0)
         return RASX_E_STILL_OPEN;
     sim_engine_clock_moved(from_ns, clock->now(clock));
+    take_lock();
+    seeded_ns = clock->now(clock);
+    rasx__unlock(&lock);
     return 0;
 }
 

@@ -1442,7 +1442,7 @@ static uint32_t start_worker(dial_call *d, conn *c, uint32_t subentry, uint32_t 
     s->code = failure;
     s->options = d->options;
     s->subentries = 1;
-    s->chance = sim_random_64();
+    s->chance = sim_dial_chance(c->entry);
     memcpy(s->knobs, d->knobs, sizeof s->knobs);
     s->early_over = d->notify.kind == KIND_NONE || d->knobs[SIM_KNOB_early] <= 0;
     if (failure == 0) {

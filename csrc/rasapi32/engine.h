@@ -38,6 +38,7 @@ enum sim_account sim_account_check(const char *entry, const char16_t *username, 
 /* --- Chance ------------------------------------------------------------------------------------------------------------ */
 
 uint64_t sim_random_64(void); /* the machine's one seeded generator */
+uint64_t sim_dial_chance(const char *entry); /* where the chances of a dial start */
 
 /* The generator of one dial: seeded from the machine's when RasDial is called, so that the threads of several dials do not
  * disturb each other's sequence. */

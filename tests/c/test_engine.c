@@ -910,7 +910,7 @@ TEST(test_s8_18_22_repeated_skipped_and_silent)
     fresh();
     set("skip_percent", 100);
     CHECK_EQ(dial("Office", 1, &handle), 0);
-    CHECK_EQ(sim->advance(30 * MS), 0);
+    CHECK_EQ(sim->advance(45 * MS), 0); /* two steps take at most 20 ms each */
     CHECK(strcmp(status(handle), "0/0") != 0); /* entered, not announced */
     CHECK_EQ(sim->advance(1000 * MS), 0);
     CHECK_STR(story(1), "8192");
