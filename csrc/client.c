@@ -161,6 +161,7 @@ static const rasx_api api_table = {
     .get_counters = rasx_get_counters,
     .sim_get_api = rasx_sim_get_api,
     .window_post = rasx_window_post,
+    .dial_resume = rasx_dial_resume,
     .sim_of = rasx_sim_of,
 };
 

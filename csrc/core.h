@@ -55,11 +55,16 @@ struct rasx_queue {
     struct rasx_queue *next_free;
 };
 
+enum rasx__field { /* the texts of a dial */
+    RASX__PHONEBOOK, RASX__ENTRY, RASX__PHONE_NUMBER, RASX__CALLBACK_NUMBER, RASX__USERNAME, RASX__DOMAIN, RASX__PASSWORD,
+    RASX__FIELDS
+};
+
 typedef struct rasx__params { /* what RasDial is told, in one block; the password stands here masked only */
-    uint32_t notifier, options, subentry, timeout_ms, hangup_timeout_ms;
-    uint16_t has_username, has_phonebook;
-    uint16_t phonebook, entry, phone_number, callback_number, username, domain; /* offsets into text, NUL-terminated */
-    uint16_t password, password_units;                                         /* no NUL */
+    uint32_t notifier, options, subentry, timeout_ms, hangup_timeout_ms, pause_timeout_ms;
+    uint32_t given;                 /* bit n: field n was given, not NULL */
+    uint16_t offset[RASX__FIELDS];  /* into text; NUL-terminated but for the password */
+    uint16_t units[RASX__FIELDS];
     char16_t text[1];
 } rasx__params;
 
@@ -72,6 +77,8 @@ typedef struct rasx__slot {
     rasx__a32     settled;    /* 0; 1: the SETTLED record waits; 2: somebody took it and releases the slot */
     rasx__a32     lost;       /* notifications that found the ring full */
     rasx__a32     links_seen; /* highest subentry announced */
+    rasx__a32     paused;     /* 0; 1: a pause waits for an answer; 2: it has been answered */
+    rasx__aptr    answer;     /* rasx__params: what the answer changes */
     rasx__a64     handle;     /* the first HRASCONN that RasDial or a notification told */
     rasx__aptr    next;       /* in the ready list */
     rasx__event   wake;       /* the dial's thread waits here */
@@ -168,6 +175,7 @@ const char16_t *rasx__pad(void); /* random per process, 257 units; NULL when the
 /* --- dial.c --- */
 
 uint32_t rasx__thread_total(void);
+void rasx__params_free(rasx__params *params); /* wipes the masked password; NULL is fine */
 void rasx__cancel_where(const rasx_client *client, const rasx_queue *queue); /* all dials of a client, or of a queue */
 
 #endif

@@ -16,6 +16,8 @@
 #define POLL_NS (1000u * MS)          /* looks at the status when notifications do not tell (S1.8, S8.28) */
 #define CONFIRM_NS (250u * MS)        /* a status that decides is read twice, so that the notification may come first */
 #define TRAMPOLINE_RETRY_NS (20u * MS)
+#define HANDLER_RETURN_NS (5u * MS)
+#define PAUSE_TIMEOUT_MS 300000u      /* a person has to type something */
 #define HANGUP_TIMEOUT_MS 10000u      /* S3: Microsoft's samples wait as long */
 
 static rasx__a32 dial_threads;
@@ -24,57 +26,88 @@ uint32_t rasx__thread_total(void) { return rasx__load_seq(&dial_threads); }
 
 /* --- Parameters: one block, the password masked --- */
 
-typedef struct field { const char *text; size_t limit; uint16_t *offset; } field;
+/* Limits in UTF-16 units (S0.3), by rasx__field. */
+static const uint16_t limits[RASX__FIELDS] = { 32766, 256, 128, 128, 256, 15, 256 };
 
-static size_t utf16_room(const char *text) { return text ? strlen(text) + 1 : 1; } /* UTF-16 never has more units than UTF-8 bytes */
-
-/* Copies the options. 0, RASX_E_INVALID or 8. Limits from S0.3. */
-static uint32_t copy_params(const rasx_client *client, const rasx_dial_options *o, rasx__params **copy)
+/* Copies texts into a new block. 0, RASX_E_INVALID or 8. */
+static uint32_t copy_texts(const char *const texts[RASX__FIELDS], rasx__params **copy)
 {
-    const char *phonebook = o->phonebook ? o->phonebook : client->phonebook;
-    size_t room = utf16_room(phonebook) + utf16_room(o->entry) + utf16_room(o->phone_number) + utf16_room(o->callback_number) +
-                  utf16_room(o->username) + utf16_room(o->domain) + utf16_room(o->password);
-    if (room > 0xFFFF || !o->entry) return RASX_E_INVALID;
+    size_t room = 0, used = 0; /* in UTF-16 units, of which a text never has more than bytes in UTF-8 */
+    for (int i = 0; i < RASX__FIELDS; i++) room += (texts[i] ? strlen(texts[i]) : 0) + 1;
+    if (room > 0xFFFF) return RASX_E_INVALID;
     rasx__params *p = calloc(1, sizeof *p + room * sizeof(char16_t));
     if (!p) return 8;
-    const field fields[] = { { phonebook, 32767, &p->phonebook },         { o->entry, 256, &p->entry },
-                             { o->phone_number, 128, &p->phone_number },  { o->callback_number, 128, &p->callback_number },
-                             { o->username, 256, &p->username },          { o->domain, 15, &p->domain } };
-    size_t used = 0, units = 0;
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
-        size_t left = room - used < fields[i].limit + 1 ? room - used : fields[i].limit + 1;
-        if (rasx__to_utf16(fields[i].text ? fields[i].text : "", p->text + used, left, &units) != 0) {
+    for (int i = 0; i < RASX__FIELDS; i++) {
+        const char *text = texts[i] ? texts[i] : "";
+        size_t units = 0, most = limits[i] + 1u, left = room - used < most ? room - used : most;
+        int bad = i == RASX__PASSWORD ? rasx__to_utf16_masked(text, rasx__pad(), p->text + used, left, &units)
+                                      : rasx__to_utf16(text, p->text + used, left, &units);
+        if (bad) {
             free(p);
             return RASX_E_INVALID;
         }
-        *fields[i].offset = (uint16_t)used;
+        p->offset[i] = (uint16_t)used;
+        p->units[i] = (uint16_t)units;
+        if (texts[i]) p->given |= 1u << i;
         used += units + 1;
     }
-    units = 0;
-    size_t left = room - used < 257 ? room - used : 257;
-    if (o->password && rasx__to_utf16_masked(o->password, rasx__pad(), p->text + used, left, &units) != 0) {
-        free(p);
-        return RASX_E_INVALID;
-    }
-    p->password = (uint16_t)used;
-    p->password_units = (uint16_t)units;
+    *copy = p;
+    return 0;
+}
+
+static uint32_t copy_params(const rasx_client *client, const rasx_dial_options *o, rasx__params **copy)
+{
+    const char *texts[RASX__FIELDS] = { o->phonebook ? o->phonebook : client->phonebook, o->entry, o->phone_number,
+                                        o->callback_number, o->username, o->domain, o->password };
+    if (!o->entry) return RASX_E_INVALID;
+    uint32_t code = copy_texts(texts, copy);
+    if (code != 0) return code;
+    rasx__params *p = *copy;
     p->notifier = o->notifier;
     p->options = o->options;
     p->subentry = o->subentry;
     p->timeout_ms = o->timeout_ms;
     p->hangup_timeout_ms = o->hangup_timeout_ms ? o->hangup_timeout_ms : HANGUP_TIMEOUT_MS;
-    p->has_username = o->username != NULL;
-    p->has_phonebook = phonebook != NULL;
-    *copy = p;
+    p->pause_timeout_ms = o->pause_timeout_ms ? o->pause_timeout_ms : PAUSE_TIMEOUT_MS;
     return 0;
 }
 
-static void free_params(rasx__params *p)
+void rasx__params_free(rasx__params *p)
 {
     if (!p) return;
-    rasx__wipe(p->text + p->password, p->password_units * sizeof(char16_t));
+    rasx__wipe(p->text + p->offset[RASX__PASSWORD], p->units[RASX__PASSWORD] * sizeof(char16_t));
     free(p);
 }
+
+/* What was said before with an answer's changes in it; consumes both. NULL without memory. */
+static rasx__params *merge(rasx__params *before, rasx__params *answer)
+{
+    size_t room = 0, used = 0;
+    const rasx__params *from[RASX__FIELDS];
+    for (int i = 0; i < RASX__FIELDS; i++) {
+        from[i] = answer->given >> i & 1u ? answer : before;
+        room += from[i]->units[i] + 1u;
+    }
+    rasx__params *p = room > 0xFFFF ? NULL : calloc(1, sizeof *p + room * sizeof(char16_t));
+    if (p) {
+        *p = *before;
+        p->given |= answer->given;
+        for (int i = 0; i < RASX__FIELDS; i++) {
+            memcpy(p->text + used, from[i]->text + from[i]->offset[i], from[i]->units[i] * sizeof(char16_t));
+            p->text[used + from[i]->units[i]] = 0;
+            p->offset[i] = (uint16_t)used;
+            p->units[i] = from[i]->units[i];
+            used += p->units[i] + 1u;
+        }
+    }
+    rasx__params_free(before);
+    rasx__params_free(answer);
+    return p;
+}
+
+static const char16_t *text_of(const rasx__params *p, enum rasx__field field) { return p->text + p->offset[field]; }
+
+static int is_given(const rasx__params *p, enum rasx__field field) { return (p->given >> field & 1u) != 0; }
 
 static void copy_text(char16_t *to, const char16_t *from, size_t room)
 {
@@ -85,20 +118,21 @@ static void copy_text(char16_t *to, const char16_t *from, size_t room)
 
 /* --- The native call --- */
 
-/* Calls RasDial once. The clear password exists only in this frame, and is wiped before it returns. */
+/* Calls RasDial once; *connection is NULL for a new dial (S8.3), else the paused one. The clear password exists only in this
+ * frame, and is wiped before it returns. */
 static uint32_t call_ras_dial(const rasx__slot *slot, void *notifier, HRASCONN *connection)
 {
     const rasx__params *p = slot->params;
     const rasapi *ras = slot->client->ras;
-    const char16_t *phonebook = p->has_phonebook ? p->text + p->phonebook : NULL;
+    const char16_t *phonebook = is_given(p, RASX__PHONEBOOK) ? text_of(p, RASX__PHONEBOOK) : NULL;
     const char16_t *pad = rasx__pad();
     RASDIALPARAMSW params;
     RASDIALEXTENSIONS extensions;
     memset(&params, 0, sizeof params);
     memset(&extensions, 0, sizeof extensions);
     params.dwSize = (uint32_t)sizeof params;
-    copy_text(params.szEntryName, p->text + p->entry, 257);
-    if (!p->has_username && params.szEntryName[0] && ras->RasGetEntryDialParamsW) {
+    copy_text(params.szEntryName, text_of(p, RASX__ENTRY), 257);
+    if (!is_given(p, RASX__USERNAME) && params.szEntryName[0] && ras->RasGetEntryDialParamsW) {
         int32_t saved = 0; /* S4.7: the saved user, and the placeholder that stands for the saved password */
         if (ras->RasGetEntryDialParamsW(phonebook, &params, &saved) != 0 || !saved) {
             memset(params.szUserName, 0, sizeof params.szUserName);
@@ -106,22 +140,22 @@ static uint32_t call_ras_dial(const rasx__slot *slot, void *notifier, HRASCONN *
             memset(params.szDomain, 0, sizeof params.szDomain);
         }
         params.dwSize = (uint32_t)sizeof params;
-        copy_text(params.szEntryName, p->text + p->entry, 257);
+        copy_text(params.szEntryName, text_of(p, RASX__ENTRY), 257);
     } else {
-        copy_text(params.szUserName, p->text + p->username, 257);
+        copy_text(params.szUserName, text_of(p, RASX__USERNAME), 257);
     }
-    for (uint32_t i = 0; i < p->password_units; i++) {
-        params.szPassword[i] = (char16_t)(p->text[p->password + i] ^ pad[i]);
+    if (is_given(p, RASX__PASSWORD)) {
+        uint32_t units = p->units[RASX__PASSWORD];
+        for (uint32_t i = 0; i < units; i++) params.szPassword[i] = (char16_t)(text_of(p, RASX__PASSWORD)[i] ^ pad[i]);
+        params.szPassword[units] = 0;
     }
-    if (p->password_units) params.szPassword[p->password_units] = 0;
-    if (p->text[p->domain]) copy_text(params.szDomain, p->text + p->domain, 16);
-    copy_text(params.szPhoneNumber, p->text + p->phone_number, 129);
-    copy_text(params.szCallbackNumber, p->text + p->callback_number, 129);
+    if (text_of(p, RASX__DOMAIN)[0]) copy_text(params.szDomain, text_of(p, RASX__DOMAIN), 16);
+    copy_text(params.szPhoneNumber, text_of(p, RASX__PHONE_NUMBER), 129);
+    copy_text(params.szCallbackNumber, text_of(p, RASX__CALLBACK_NUMBER), 129);
     params.dwSubEntry = p->subentry;
     params.dwCallbackId = rasx__slot_callback_id(slot);
     extensions.dwSize = (uint32_t)sizeof extensions;
     extensions.dwfOptions = p->options;
-    *connection = NULL; /* S8.3: anything else would be taken as "resume" */
     uint32_t type = p->notifier == RASX_NOTIFIER_WINDOW ? RASAPI_NOTIFIER_WINDOW : p->notifier;
     uint32_t code = ras->RasDialW(p->options ? &extensions : NULL, phonebook, &params, type, notifier, connection);
     rasx__wipe(&params, sizeof params);
@@ -184,15 +218,44 @@ static enum rasx_outcome read_status(const rasx__slot *slot, uint64_t handle, ui
     return RASX_OUTCOME_FAILED;
 }
 
+/* RasDial again, from this thread, never from a handler (S1.5, S1.7). The handler that announced the pause has to be left
+ * first: `inside` tells that it has left us, and a moment more lets it return to RAS (assumed; nothing tells). */
+static void resume(rasx__slot *slot, void *notifier)
+{
+    rasx__params *answer = rasx__exchange_ptr(&slot->answer, NULL);
+    do wait_for_news(slot, slot->clock->now(slot->clock) + HANDLER_RETURN_NS);
+    while (rasx__load_seq(&slot->inside) != 0 && !is_decided(slot));
+    slot->params = merge(slot->params, answer);
+    if (is_decided(slot)) return;
+    HRASCONN connection = (HRASCONN)(uintptr_t)rasx__load64(&slot->handle);
+    rasx__store_seq(&slot->paused, 0); /* the next pause may come before RasDial returns */
+    uint32_t code = slot->params ? call_ras_dial(slot, notifier, &connection) : 8;
+    if (code != 0) (void)rasx__decide(slot, RASX_OUTCOME_FAILED, code, RASX_FROM_RETURN);
+}
+
 /* Notifications decide. The status is the safety net: a dial of a connected entry may bring none (S1.8), a handler's
- * return value or a fault may have stopped them (S8.28). */
-static void wait_for_outcome(rasx__slot *slot)
+ * return value or a fault may have stopped them (S8.28). A pause is bounded, as somebody has to answer it. */
+static void wait_for_outcome(rasx__slot *slot, void *notifier)
 {
     enum rasx_outcome last = RASX_OUTCOME_NONE;
-    uint64_t next_poll_ns = slot->clock->now(slot->clock);
+    uint64_t next_poll_ns = slot->clock->now(slot->clock), pause_ends_ns = RASX_NEVER;
     while (!is_decided(slot)) {
         uint64_t now_ns = slot->clock->now(slot->clock);
         uint64_t handle = rasx__load64(&slot->handle);
+        if (rasx__load_ptr_seq(&slot->answer)) {
+            resume(slot, notifier);
+            pause_ends_ns = RASX_NEVER;
+            last = RASX_OUTCOME_NONE;
+            continue;
+        }
+        if (rasx__load_seq(&slot->paused) != 1) {
+            pause_ends_ns = RASX_NEVER;
+        } else if (pause_ends_ns == RASX_NEVER && slot->params->pause_timeout_ms != RASX_FOREVER) {
+            pause_ends_ns = now_ns + slot->params->pause_timeout_ms * MS;
+        } else if (now_ns >= pause_ends_ns) {
+            (void)rasx__decide(slot, RASX_OUTCOME_FAILED, 703, RASX_FROM_TIMEOUT); /* input was wanted, none came */
+            break;
+        }
         if (now_ns >= next_poll_ns && handle) {
             uint32_t error = 0;
             enum rasx_outcome verdict = read_status(slot, handle, &error);
@@ -205,8 +268,35 @@ static void wait_for_outcome(rasx__slot *slot)
         } else if (now_ns >= next_poll_ns) {
             next_poll_ns = now_ns + POLL_NS; /* no handle yet, so nothing to ask about */
         }
-        wait_for_news(slot, next_poll_ns);
+        wait_for_news(slot, next_poll_ns < pause_ends_ns ? next_poll_ns : pause_ends_ns);
     }
+}
+
+/* The answer of the one caller that finds the pause unanswered. */
+uint32_t rasx_dial_resume(rasx_dial dial, const rasx_answer *answer)
+{
+    const char *texts[RASX__FIELDS] = { NULL };
+    rasx__params *changes = NULL;
+    uint32_t waiting = 1;
+    if (!answer || answer->size < sizeof *answer) return RASX_E_INVALID;
+    if (rasx__forked()) return RASX_E_FORKED;
+    rasx__slot *slot = rasx__pin(dial);
+    if (!slot) return RASX_E_UNKNOWN_DIAL;
+    texts[RASX__CALLBACK_NUMBER] = answer->callback_number;
+    texts[RASX__USERNAME] = answer->username;
+    texts[RASX__DOMAIN] = answer->domain;
+    texts[RASX__PASSWORD] = answer->password;
+    uint32_t code = copy_texts(texts, &changes);
+    if (code == 0 && (is_decided(slot) || !rasx__cas(&slot->paused, &waiting, 2))) {
+        rasx__params_free(changes);
+        code = RASX_E_NOT_PAUSED;
+    }
+    if (code == 0) {
+        rasx__store_ptr(&slot->answer, changes); /* nobody else stores here before the next pause */
+        rasx__event_set(&slot->wake);
+    }
+    rasx__unpin(slot);
+    return code;
 }
 
 /* --- The life --- */
@@ -232,11 +322,11 @@ static void dial_main(void *argument)
             (void)rasx__decide(slot, RASX_OUTCOME_FAILED, code, RASX_FROM_RETURN);
             if (!handle) rasx__store64(&slot->handle, 0); /* S8.2: a dial that did not start owns nothing */
         } else {
-            wait_for_outcome(slot);
+            wait_for_outcome(slot, notifier);
         }
     }
+    rasx__params_free(slot->params);
     slot->params = NULL;
-    free_params(params);
 
     uint64_t handle = rasx__load64(&slot->handle);
     if (handle && rasx__load(&slot->decided) == RASX_OUTCOME_CONNECTED) {
@@ -272,7 +362,7 @@ uint32_t rasx_dial_start(rasx_queue *queue, const rasx_dial_options *options, ra
     uint64_t deadline_ns = params->timeout_ms == RASX_FOREVER ? RASX_NEVER : clock->now(clock) + params->timeout_ms * MS;
     rasx__slot *slot = rasx__slot_acquire(queue, options->capacity ? options->capacity : RASX_RING_DEFAULT, deadline_ns);
     if (!slot) {
-        free_params(params);
+        rasx__params_free(params);
         return 8;
     }
     slot->params = params;
@@ -287,7 +377,7 @@ uint32_t rasx_dial_start(rasx_queue *queue, const rasx_dial_options *options, ra
     if (rasx__thread_start(dial_main, slot) != 0) { /* the dial's outcome, like everything after this point */
         clock->unexpect(clock);
         slot->params = NULL;
-        free_params(params);
+        rasx__params_free(params);
         (void)rasx__decide(slot, RASX_OUTCOME_FAILED, 8, RASX_FROM_CORE);
         rasx__settle(slot, RASX_HANGUP_NONE, 0);
         (void)rasx__sub(&dial_threads, 1);

@@ -40,6 +40,8 @@ extern "C" {
 #define RASX_E_UNKNOWN_DIAL  0xE0520006 /* the dial id is stale: that dial has been released */
 #define RASX_E_STILL_OPEN    0xE0520007 /* refused while handles or dials are open (simulated machine) */
 
+#define RASX_E_NOT_PAUSED    0xE0520008 /* the dial is not in a pause, or its pause has been answered already */
+
 #define RASX_FOREVER 0xFFFFFFFF /* a time-out that never runs out */
 
 typedef struct rasx_client rasx_client; /* one implementation of the RAS API, opened */
@@ -110,8 +112,17 @@ typedef struct rasx_dial_options {
     uint32_t    timeout_ms;       /* bound on the whole dial; RASX_FOREVER: none */
     uint32_t    hangup_timeout_ms;/* bound on the hang-up after a failure; 0: 10,000 */
     uint32_t    capacity;         /* events the dial's ring holds; 0: 32 */
-    uint32_t    reserved;         /* 0 */
+    uint32_t    pause_timeout_ms; /* bound on each pause that nobody answers; 0: 300,000; RASX_FOREVER: none */
 } rasx_dial_options;
+
+typedef struct rasx_answer {      /* what a paused dial goes on with (S1.7); a NULL member stays as it was */
+    uint32_t    size;             /* sizeof(rasx_answer) */
+    uint32_t    reserved;         /* 0 */
+    const char *username;
+    const char *password;         /* after PasswordExpired: the new one. Copied masked; wipe your copy after the call */
+    const char *domain;
+    const char *callback_number;
+} rasx_answer;
 
 typedef struct rasx_status {      /* RasGetConnectStatus */
     uint32_t state;               /* the last RASCONNSTATE entered */
@@ -212,6 +223,11 @@ RASX_API uint32_t rasx_dial_cancel(rasx_dial dial, uint32_t *decided);
  * it (S1.4): called by the consumer for the events that it drained. Any thread, never blocks. 0; RASX_E_NOT_AVAILABLE where
  * there are no windows; 1400 for a window that is gone. */
 RASX_API uint32_t rasx_window_post(uint64_t window, uint32_t state, uint32_t error);
+
+/* Goes on with a paused dial: its thread calls RasDial again with the same handle and notifier (S1.7). Needs
+ * RDEOPT_PausedStates. Any thread, also a consumer that has just drained the paused event; never blocks. 0;
+ * RASX_E_NOT_PAUSED; RASX_E_INVALID (bad UTF-8, over a limit); RASX_E_UNKNOWN_DIAL; 8. What RAS says comes as events. */
+RASX_API uint32_t rasx_dial_resume(rasx_dial dial, const rasx_answer *answer);
 
 /* How many notifications found the dial's ring full. Any thread, never blocks. */
 RASX_API uint32_t rasx_dial_lost(rasx_dial dial, uint32_t *lost);
@@ -363,6 +379,7 @@ typedef struct rasx_api { /* append-only; check size before using a member that 
     const rasx_sim_api *(*sim_get_api)(void);
     uint32_t (*window_post)(uint64_t, uint32_t, uint32_t);
     const rasx_sim_api *(*sim_of)(rasx_client *);
+    uint32_t (*dial_resume)(rasx_dial, const rasx_answer *);
 } rasx_api;
 
 /* The functions above as a table, for code that received this pointer instead of linking. Static storage. */

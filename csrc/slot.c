@@ -129,6 +129,8 @@ rasx__slot *rasx__slot_acquire(rasx_queue *queue, uint32_t capacity, uint64_t de
         rasx__store_relaxed(&slot->settled, 0);
         rasx__store_relaxed(&slot->lost, 0);
         rasx__store_relaxed(&slot->links_seen, 0);
+        rasx__store_relaxed(&slot->paused, 0);
+        rasx__params_free(rasx__exchange_ptr(&slot->answer, NULL)); /* one that came after the end of the former dial */
         rasx__store64(&slot->handle, 0);
         (void)rasx__event_is_set(&slot->wake); /* a stale wake-up is harmless: every wait re-checks */
         slot->queue = queue;
@@ -261,6 +263,10 @@ void rasx__notified(rasx__slot *slot, uint64_t handle, uint32_t subentry, uint32
         push(slot, &event, 0);
         rasx__event_set(&slot->wake);
     } else {
+        if (paused && slot->paused_states) { /* before the push: whoever sees the event may answer at once */
+            rasx__store_seq(&slot->paused, 1);
+            rasx__event_set(&slot->wake);
+        }
         push(slot, &event, paused ? RASX_RING_KEEP - 1 : RASX_RING_KEEP);
     }
     tell_embedder(queue, &event);

@@ -25,6 +25,8 @@ static struct fake {
     int          early;        /* notifications inside RasDial: 1 all of a good dial, 2 an error */
     char16_t     password[257];
     uintptr_t    handle_on_entry;
+    uint32_t     resumed;      /* RasDial calls with a handle */
+    char16_t     username[257];
 } fake;
 
 static rasx__mutex fake_lock = RASX_MUTEX_INIT;
@@ -44,6 +46,8 @@ static uint32_t RASAPI_CALL fake_dial(RASDIALEXTENSIONS *extensions, const char1
     fake.notifier = notifier;
     fake.notifier_type = notifier_type;
     fake.handle_on_entry = (uintptr_t)*connection;
+    fake.resumed += *connection != NULL;
+    memcpy(fake.username, params->szUserName, sizeof fake.username);
     memcpy(fake.password, params->szPassword, sizeof fake.password);
     rasx__unlock(&fake_lock);
     if (fake.early == 1) {
@@ -99,6 +103,7 @@ static void reset_fake(void)
     fake.dial_code = 0;
     fake.handle = 0x1234567890u & UINTPTR_MAX;
     fake.early = 0;
+    fake.resumed = 0;
     (void)rasx__event_wait(&fake.entered, 0);
     (void)rasx__event_wait(&fake.go, 0);
     memset(&table, 0, sizeof table);
@@ -584,6 +589,90 @@ TEST(test_an_embedder_hears_each_event_inside_the_handler)
     rasx_queue_close(queue);
 }
 
+static int same(const char16_t *wide, const char *text)
+{
+    size_t i = 0;
+    while (text[i] && wide[i] == (unsigned char)text[i]) i++;
+    return !text[i] && !wide[i];
+}
+
+/* Drains until `count` events have been seen. */
+static void until_count(rasx_queue *queue, seen *s, uint32_t count)
+{
+    uint32_t ready;
+    while (s->count < count) {
+        CHECK_EQ(rasx_queue_wait(queue, RASX_FOREVER, 0, &ready), 0);
+        collect_ready(queue, s);
+    }
+}
+
+TEST(test_s8_37_40_42_pauses_are_answered_with_the_same_handle_and_notifier)
+{
+    house h = open_house();
+    rasx_dial_options o = plain();
+    rasx_answer answer = { .size = sizeof answer, .username = "eve", .password = "second" };
+    rasx_dial dial;
+    seen s = { 0 };
+    o.options = RDEOPT_PausedStates;
+    o.password = "first";
+    o.domain = "LAB";
+    CHECK_EQ(rasx_dial_start(h.queue, &o, &dial), 0);
+    CHECK_EQ(rasx__event_wait(&fake.entered, RASX_NEVER), 1);
+    CHECK_EQ(rasx_dial_resume(dial, &answer), RASX_E_NOT_PAUSED);
+    void *notifier = fake.notifier;
+    uintptr_t id = fake.id;
+    tell(id, RASCS_RetryAuthentication, 691); /* S8.40: not the end, although there is an error */
+    until_count(h.queue, &s, 1);
+    CHECK_EQ(s.outcomes, 0);
+    CHECK_EQ(rasx_dial_resume(dial, &answer), 0);
+    CHECK_EQ(rasx_dial_resume(dial, &answer), RASX_E_NOT_PAUSED); /* answered once */
+    CHECK_EQ(rasx__event_wait(&fake.entered, RASX_NEVER), 1);
+    CHECK_EQ(fake.handle_on_entry, fake.handle);
+    CHECK(fake.notifier == notifier && fake.id == id);
+    CHECK(same(fake.username, "eve") && same(fake.password, "second"));
+    tell(id, RASCS_AuthRetry, 0);
+    tell(id, RASCS_PasswordExpired, 0);
+    until_count(h.queue, &s, 3);
+    rasx_answer only_password = { .size = sizeof only_password, .password = "third" };
+    CHECK_EQ(rasx_dial_resume(dial, &only_password), 0);
+    CHECK_EQ(rasx__event_wait(&fake.entered, RASX_NEVER), 1);
+    CHECK(same(fake.username, "eve") && same(fake.password, "third")); /* what was said before stays */
+    CHECK_EQ(fake.resumed, 2);
+    tell(id, RASCS_Connected, 0);
+    until_settled(h.queue, &s, 1);
+    CHECK_EQ(s.outcome.outcome, RASX_OUTCOME_CONNECTED);
+    uint32_t result;
+    CHECK_EQ(rasx_hang_up(h.client, s.end.handle, 0, 0, 1000, &result), 0);
+    CHECK_EQ(rasx__load(&fake.dials), 3);
+    close_house(h);
+}
+
+TEST(test_s8_39_a_pause_can_be_given_up_and_is_bounded)
+{
+    house h = open_house();
+    rasx_dial_options o = plain();
+    rasx_answer answer = { .size = sizeof answer };
+    for (int i = 0; i < 3; i++) { /* cancelled; answered and cancelled at once; left alone */
+        rasx_dial dial;
+        seen s = { 0 };
+        o.options = RDEOPT_PausedStates;
+        o.pause_timeout_ms = i == 2 ? 1 : 0;
+        rasx__store(&fake.status_code, 0);
+        CHECK_EQ(rasx_dial_start(h.queue, &o, &dial), 0);
+        CHECK_EQ(rasx__event_wait(&fake.entered, RASX_NEVER), 1);
+        tell(fake.id, RASCS_RetryAuthentication, 0);
+        if (i == 1) CHECK_EQ(rasx_dial_resume(dial, &answer), 0);
+        if (i < 2) CHECK_EQ(rasx_dial_cancel(dial, NULL), 0);
+        until_settled(h.queue, &s, 1);
+        CHECK_EQ(s.outcome.error, i < 2 ? 631 : 703);
+        CHECK_EQ(s.outcome.origin, i < 2 ? RASX_FROM_CANCEL : RASX_FROM_TIMEOUT);
+        CHECK_EQ(rasx_dial_resume(dial, &answer), RASX_E_UNKNOWN_DIAL);
+        (void)rasx__event_wait(&fake.entered, 0);
+    }
+    CHECK_EQ(rasx__load(&fake.hangups), 3);
+    close_house(h);
+}
+
 TEST(test_s8_58_59_limits_and_the_password_in_the_call)
 {
     house h = open_house();
@@ -623,5 +712,6 @@ TEST(test_s8_58_59_limits_and_the_password_in_the_call)
     X(test_a_bank_of_32_makes_the_33rd_wait) X(test_s8_44_hang_up_is_bounded_whatever_the_status_says)                       \
     X(test_s8_46_own_references_are_known_at_once) X(test_close_is_bounded_and_a_blocked_dial_is_hung_up_later)              \
     X(test_one_consumer_at_a_time) X(test_an_embedder_hears_each_event_inside_the_handler)                                   \
-    X(test_s8_58_59_limits_and_the_password_in_the_call)
+    X(test_s8_37_40_42_pauses_are_answered_with_the_same_handle_and_notifier)                                                \
+    X(test_s8_39_a_pause_can_be_given_up_and_is_bounded) X(test_s8_58_59_limits_and_the_password_in_the_call)
 TEST_MAIN(TESTS)
