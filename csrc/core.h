@@ -77,6 +77,7 @@ typedef struct rasx__slot {
     rasx__a32     settled;    /* 0; 1: the SETTLED record waits; 2: somebody took it and releases the slot */
     rasx__a32     lost;       /* notifications that found the ring full */
     rasx__a32     links_seen; /* highest subentry announced */
+    rasx__a32     hung_up;    /* connected, and hung up by its user before the dial's thread had counted the reference */
     rasx__a32     paused;     /* 0; 1: a pause waits for an answer; 2: it has been answered */
     rasx__aptr    answer;     /* rasx__params: what the answer changes */
     rasx__a64     handle;     /* the first HRASCONN that RasDial or a notification told */
@@ -86,6 +87,7 @@ typedef struct rasx__slot {
     rasx_queue   *queue;
     rasx_client  *client;
     rasx_clock   *clock;      /* outlives the client: handlers use this one */
+    const rasapi *ras;
     rasx__params *params;     /* the dial thread's */
     uint64_t      deadline_ns;
     uint64_t      order;
@@ -155,7 +157,8 @@ uint32_t rasx__queue_total(void);
 
 /* --- hangup.c --- */
 
-void rasx__reference_add(const rasapi *ras, uint64_t handle);
+/* The connected dial's reference, unless its user has hung up already. */
+void rasx__reference_add(rasx__slot *slot, uint64_t handle);
 uint32_t rasx__reference_count(const rasapi *ras, uint64_t handle);
 uint32_t rasx__reference_total(void);
 /* RasHangUp and the bounded wait of S3; see rasx_hang_up. owned: the caller has a reference in our table to give up.

@@ -330,7 +330,7 @@ static void dial_main(void *argument)
 
     uint64_t handle = rasx__load64(&slot->handle);
     if (handle && rasx__load(&slot->decided) == RASX_OUTCOME_CONNECTED) {
-        rasx__reference_add(ras, handle);
+        rasx__reference_add(slot, handle);
     } else if (handle) { /* S1.4: whoever was given a handle owes a RasHangUp, also after an error */
         hangup_error = rasx__hang_up(ras, clock, handle, 0, 0, 0, hangup_timeout_ms, 1, &hangup);
     }

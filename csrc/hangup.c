@@ -53,10 +53,11 @@ static int make_room(void)
     return 0;
 }
 
-void rasx__reference_add(const rasapi *ras, uint64_t handle)
+void rasx__reference_add(rasx__slot *slot, uint64_t handle)
 {
+    const rasapi *ras = slot->ras;
     rasx__lock(&table_lock);
-    if (make_room() == 0) { /* without memory the count is short: then hang-up takes a second longer to say "shared" */
+    if (!rasx__load(&slot->hung_up) && make_room() == 0) { /* without memory the count is short: then hang-up takes a second longer to say "shared" */
         reference *r = find(ras, handle);
         if (!r->ras) {
             table_used++;
@@ -67,6 +68,22 @@ void rasx__reference_add(const rasapi *ras, uint64_t handle)
         table_total++;
     }
     rasx__unlock(&table_lock);
+}
+
+/* The event Connected reaches the user before the dial's thread gets here to count the reference. Who hangs up in between
+ * leaves a note for that thread. Under the table's lock, as is the look at the note. */
+static void leave_note(const rasapi *ras, uint64_t handle)
+{
+    uint32_t count = rasx__slot_count();
+    for (uint32_t i = 0; i < count; i++) {
+        rasx__slot *slot = rasx__pin(rasx__slot_dial(rasx__slot_at(i)));
+        if (!slot) continue;
+        if (slot->ras == ras && rasx__load64(&slot->handle) == handle && !rasx__load_seq(&slot->settled) &&
+            rasx__load_seq(&slot->decided) == RASX_OUTCOME_CONNECTED) {
+            rasx__store_seq(&slot->hung_up, 1);
+        }
+        rasx__unpin(slot);
+    }
 }
 
 /* Takes `most` references at most; returns what is left. */
@@ -80,7 +97,9 @@ static uint32_t reference_take(const rasapi *ras, uint64_t handle, uint32_t most
         r->count -= taken;
         table_total -= taken;
         left = r->count;
+        most -= taken;
     }
+    if (most > 0) leave_note(ras, handle); /* there were fewer than asked for: perhaps one is about to be counted */
     rasx__unlock(&table_lock);
     return left;
 }

@@ -129,6 +129,7 @@ rasx__slot *rasx__slot_acquire(rasx_queue *queue, uint32_t capacity, uint64_t de
         rasx__store_relaxed(&slot->settled, 0);
         rasx__store_relaxed(&slot->lost, 0);
         rasx__store_relaxed(&slot->links_seen, 0);
+        rasx__store_relaxed(&slot->hung_up, 0);
         rasx__store_relaxed(&slot->paused, 0);
         rasx__params_free(rasx__exchange_ptr(&slot->answer, NULL)); /* one that came after the end of the former dial */
         rasx__store64(&slot->handle, 0);
@@ -136,6 +137,7 @@ rasx__slot *rasx__slot_acquire(rasx_queue *queue, uint32_t capacity, uint64_t de
         slot->queue = queue;
         slot->client = queue->client;
         slot->clock = queue->clock;
+        slot->ras = queue->client->ras;
         slot->params = NULL;
         slot->deadline_ns = deadline_ns;
         slot->sequence = 0;
@@ -245,7 +247,7 @@ void rasx__notified(rasx__slot *slot, uint64_t handle, uint32_t subentry, uint32
     rasx_event event;
     rasx_queue *queue = slot->queue;
     fill(slot, &event);
-    if (handle) {
+    if (handle && rasx__load64(&slot->handle) != handle) { /* a look first: the exchange is needed once per dial */
         uint64_t unknown = 0;
         (void)rasx__cas64(&slot->handle, &unknown, handle);
     }

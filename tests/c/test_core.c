@@ -527,6 +527,30 @@ TEST(test_s8_46_own_references_are_known_at_once)
     close_house(h);
 }
 
+TEST(test_a_hang_up_before_ras_dial_has_returned_is_counted_once)
+{
+    house h = open_house();
+    rasx_dial_options o = plain();
+    rasx_dial dial;
+    rasx_counters counters;
+    uint32_t result;
+    seen s = { 0 };
+    rasx__store(&fake.hold, 1);
+    CHECK_EQ(rasx_dial_start(h.queue, &o, &dial), 0);
+    CHECK_EQ(rasx__event_wait(&fake.entered, RASX_NEVER), 1);
+    tell(fake.id, RASCS_Connected, 0);
+    until_outcome(h.queue, &s);
+    CHECK_EQ(rasx_hang_up(h.client, s.outcome.handle, 0, 0, 1000, &result), 0);
+    CHECK_EQ(result, RASX_HANGUP_GONE);
+    rasx__store(&fake.hold, 0);
+    rasx__event_set(&fake.go);
+    until_settled(h.queue, &s, 1);
+    rasx_get_counters(&counters);
+    CHECK_EQ(counters.references, 0);
+    CHECK_EQ(rasx__load(&fake.hangups), 1);
+    close_house(h);
+}
+
 TEST(test_close_is_bounded_and_a_blocked_dial_is_hung_up_later)
 {
     house h = open_house();
@@ -710,7 +734,8 @@ TEST(test_s8_58_59_limits_and_the_password_in_the_call)
     X(test_time_out_while_ras_dial_blocks) X(test_s8_35_missing_notifications_are_replaced_by_the_status)                    \
     X(test_outcome_is_never_lost) X(test_many_handlers_one_outcome) X(test_kinds_0_and_1_through_trampolines)                \
     X(test_a_bank_of_32_makes_the_33rd_wait) X(test_s8_44_hang_up_is_bounded_whatever_the_status_says)                       \
-    X(test_s8_46_own_references_are_known_at_once) X(test_close_is_bounded_and_a_blocked_dial_is_hung_up_later)              \
+    X(test_s8_46_own_references_are_known_at_once) X(test_a_hang_up_before_ras_dial_has_returned_is_counted_once)                                                            \
+    X(test_close_is_bounded_and_a_blocked_dial_is_hung_up_later)              \
     X(test_one_consumer_at_a_time) X(test_an_embedder_hears_each_event_inside_the_handler)                                   \
     X(test_s8_37_40_42_pauses_are_answered_with_the_same_handle_and_notifier)                                                \
     X(test_s8_39_a_pause_can_be_given_up_and_is_bounded) X(test_s8_58_59_limits_and_the_password_in_the_call)
