@@ -47,27 +47,30 @@ if _RECORD.size != ffi.sizeof("rasx_event"):  # the one layout that this module 
 
 # --- Fork ---------------------------------------------------------------------------------------------------------------------
 
-_used = False
+_user_pid = 0  # the process that uses the library; 0: none yet
 _forked = False
 
 
 def _after_fork_in_child() -> None:
     global _forked
-    _forked = _used
+    _forked = _user_pid != 0
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def forked() -> bool:
-    """Whether this process is a fork of one that had used the library: its native threads exist in the parent only."""
-    return _forked
+def forked(_pid: Callable[[], int] = os.getpid) -> bool:
+    """Whether this process is a fork of one that had used the library: its native threads exist in the parent only.
+
+    The number tells also of a fork by C code, which runs no hooks of Python.
+    """
+    return _forked or (_user_pid != 0 and _pid() != _user_pid)
 
 
 def check_fork() -> None:
     """Raises ForkedError in a forked child. Called before any lock, because a lock may have been copied while it was held."""
-    if _forked:
+    if forked():
         raise ForkedError(
             E_FORKED, "This process was forked after ras_ext had been used in its parent, whose native threads do not exist here."
         )
@@ -208,13 +211,13 @@ class ClientHandle:
 
 def open_client(api: str, phonebook: bytes | None) -> tuple[int, ClientHandle | None]:
     """rasx_open: a code, and the handle when that is 0."""
-    global _used
+    global _user_pid
     out = ffi.new("rasx_client **")
     keep: list[Any] = []
     code = lib.rasx_open(api.encode(), _chars(phonebook, keep), out)
     if code != 0:
         return code, None
-    _used = True
+    _user_pid = os.getpid()
     return 0, ClientHandle(out[0])
 
 

@@ -382,6 +382,7 @@ class Dial:
 
         Source: S1.4.
         """
+        _ffi.check_fork()  # a ForkedError is raised, although it is a RasError
         try:
             self.result(timeout)
         except DialCancelledError:

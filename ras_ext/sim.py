@@ -192,6 +192,12 @@ class Machine:
     def __init__(self, api: Any = None) -> None:
         self._api = lib.rasx_sim_get_api() if api is None else api
 
+    @property
+    def _table(self) -> Any:
+        """The control table. Not in a forked child, where a lock of the machine may have been copied while it was held."""
+        _ffi.check_fork()
+        return self._api
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Machine) and bool(self._api == other._api)
 
@@ -199,6 +205,8 @@ class Machine:
         return hash(self._api)
 
     def __repr__(self) -> str:
+        if _ffi.forked():
+            return "<ras_ext.sim.Machine of the parent process>"
         held = ", ".join(f"{value} {name}" for name, value in self.counters._asdict().items() if value)
         return f"<ras_ext.sim.Machine{', ' + held if held else ''}>"
 
@@ -221,22 +229,22 @@ class Machine:
             RasError: RASX_E_STILL_OPEN when handles are open and `force` is False.
         """
         _ffi.check_fork()
-        self._check(self._api.reset(bool(force)))
+        self._check(self._table.reset(bool(force)))
 
     def seed(self, value: int) -> None:
         """Seeds the machine's chance (the knobs repeat_percent, skip_percent ...); 64 bits."""
-        self._api.seed(_integer(value, "seed", 0, 0xFFFFFFFFFFFFFFFF))
+        self._table.seed(_integer(value, "seed", 0, 0xFFFFFFFFFFFFFFFF))
 
     @property
     def counters(self) -> SimCounters:
         """What the machine holds now."""
         out = ffi.new("rasx_sim_counters *")
-        self._api.counters(out)
+        self._table.counters(out)
         return SimCounters(out.handles, out.references, out.threads, out.ports)
 
     def calls(self, function: str) -> int:
         """How often an API function ("RasHangUpW") has been called since the last reset."""
-        return int(self._api.calls(_encoded(function, "function")))
+        return int(self._table.calls(_encoded(function, "function")))
 
     def journal(self, path: str | os.PathLike[str] | None) -> None:
         """Appends one line per API call to a file; None ends it. Never shows a password.
@@ -245,7 +253,7 @@ class Machine:
             RasError: 2, 3 or 5 when the file cannot be written.
         """
         name = None if path is None else os.fspath(path)
-        self._check(self._api.journal(_optional(name, "path")))
+        self._check(self._table.journal(_optional(name, "path")))
 
     # --- What dials do ---
 
@@ -253,7 +261,7 @@ class Machine:
     def scripts(self) -> tuple[str, ...]:
         """The names of the default scripts."""
         names: list[str] = []
-        while (name := self._api.script_name(len(names))) != ffi.NULL:
+        while (name := self._table.script_name(len(names))) != ffi.NULL:
             names.append(ffi.string(name).decode())
         return tuple(names)
 
@@ -271,27 +279,27 @@ class Machine:
         if isinstance(script, str):
             if script not in self.scripts:
                 raise ValueError(f"there is no script {script!r}; there are {', '.join(self.scripts)}")
-            self._check(self._api.script(name, _encoded(script, "script")))
+            self._check(self._table.script(name, _encoded(script, "script")))
             return
         steps = _steps(script, "script")
-        self._check(self._api.script_steps(name, steps, len(script)))
+        self._check(self._table.script_steps(name, steps, len(script)))
 
     def account(self, entry: str, username: str, password: str) -> None:
         """The one user name and password that an entry accepts; others fail with 691. Kept as a salted hash."""
         name = _encoded(username, "username")
-        self._check(self._api.account(_encoded(entry, "entry"), name, _encoded(password, "password")))
+        self._check(self._table.account(_encoded(entry, "entry"), name, _encoded(password, "password")))
 
     def save_credentials(self, entry: str, username: str, password: str | None = None, domain: str | None = None) -> None:
         """The saved credentials of an entry, which a dial without a user name uses (S4.7)."""
         secret, realm = _optional(password, "password"), _optional(domain, "domain")
-        self._check(self._api.save_credentials(_encoded(entry, "entry"), _encoded(username, "username"), secret, realm))
+        self._check(self._table.save_credentials(_encoded(entry, "entry"), _encoded(username, "username"), secret, realm))
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
         """The behaviours that can be switched on."""
         found: list[Knob] = []
         about, initial = ffi.new("const char **"), ffi.new("int64_t *")
-        while (name := self._api.knob_name(len(found), about, initial)) != ffi.NULL:
+        while (name := self._table.knob_name(len(found), about, initial)) != ffi.NULL:
             found.append(Knob(ffi.string(name).decode(), int(initial[0]), ffi.string(about[0]).decode()))
         return tuple(found)
 
@@ -307,7 +315,7 @@ class Machine:
             ValueError: no such knob.
         """
         number = _integer(value, f"the value of the knob {name}", -(1 << 63), (1 << 63) - 1)
-        code = self._api.knob(_optional(entry, "entry"), _encoded(name, "name"), number)
+        code = self._table.knob(_optional(entry, "entry"), _encoded(name, "name"), number)
         if code == 87:
             raise ValueError(f"there is no knob {name!r}; there are {', '.join(knob.name for knob in self.knobs)}")
         self._check(code, entry)
@@ -325,18 +333,18 @@ class Machine:
             ValueError: no such function.
         """
         numbers = (_integer(code, "code"), _integer(after, "after"), _integer(times, "times"))
-        result = self._api.fault(_encoded(function, "function"), *numbers)
+        result = self._table.fault(_encoded(function, "function"), *numbers)
         if result == 87:
             raise ValueError(f"there is no API function {function!r} here")
         self._check(result)
 
     def ports(self, device_type: str, count: int) -> None:
         """How many ports devices of this type have; UNLIMITED is the default. A dial without one gets 633."""
-        self._check(self._api.ports(_encoded(device_type, "device_type"), _integer(count, "count")))
+        self._check(self._table.ports(_encoded(device_type, "device_type"), _integer(count, "count")))
 
     def add_device(self, device_type: str, device_name: str) -> None:
         """Adds a device to those that RasEnumDevices lists."""
-        self._check(self._api.add_device(_encoded(device_type, "device_type"), _encoded(device_name, "device_name")))
+        self._check(self._table.add_device(_encoded(device_type, "device_type"), _encoded(device_name, "device_name")))
 
     def drop(self, connection: Connection | int, reason: int = 829) -> None:
         """The other side ends the link.
@@ -350,11 +358,11 @@ class Machine:
         """
         handle = connection.handle if isinstance(connection, Connection) else connection
         number = _integer(handle, "connection", 0, 0xFFFFFFFFFFFFFFFF)
-        self._check(self._api.drop(number, _integer(reason, "reason")))
+        self._check(self._table.drop(number, _integer(reason, "reason")))
 
     def release(self) -> None:
         """Lets the calls go on that block_dial, block_status and block_hangup hold."""
-        self._api.release()
+        self._table.release()
 
     # --- The clock ---
 
@@ -369,12 +377,12 @@ class Machine:
         """
         if kind not in ("real", "virtual"):
             raise ValueError(f'the clock is "real" or "virtual", not {kind!r}')
-        self._check(self._api.clock(kind == "virtual"))
+        self._check(self._table.clock(kind == "virtual"))
 
     @property
     def now(self) -> float:
         """Seconds on the machine's clock."""
-        return int(self._api.now_ns()) / 1e9
+        return int(self._table.now_ns()) / 1e9
 
     def advance(self, seconds: float) -> None:
         """Virtual clock: lets this much time pass, firing what is due in the order time, dial, subentry.
@@ -387,11 +395,11 @@ class Machine:
             raise TypeError(f"seconds must be a number, not {type(seconds).__name__}")
         if not 0 <= seconds <= 1e9:
             raise ValueError(f"seconds must be between 0 and 1e9, but is {seconds}")
-        self._check(self._api.advance(round(seconds * 1e9)))
+        self._check(self._table.advance(round(seconds * 1e9)))
 
     def settle(self) -> None:
         """Virtual clock: waits until every thread is at rest and nothing is due now. Raises as `advance`."""
-        self._check(self._api.settle())
+        self._check(self._table.settle())
 
     # --- Scenarios ---
 
@@ -451,7 +459,7 @@ class Machine:
                     self.script(entry, script)
                 else:
                     steps = _steps(script, f'{here}["script"]')
-                    self._check(self._api.script_steps(_optional(entry, "entry"), steps, len(script)), entry)
+                    self._check(self._table.script_steps(_optional(entry, "entry"), steps, len(script)), entry)
             self._load_knobs(fields.get("knobs", {}), entry, f'{here}["knobs"]')
 
     def _load_knobs(self, knobs: object, entry: str | None, where: str) -> None:
