@@ -413,4 +413,5 @@ CODES: dict[int, tuple[str, str, str, bool]] = {
     0xE0520005: ("RASX_E_INVALID", "An argument is missing, too long or badly encoded.", "X", False),
     0xE0520006: ("RASX_E_UNKNOWN_DIAL", "There is no such dial any more.", "X", False),
     0xE0520007: ("RASX_E_STILL_OPEN", "The simulated machine still has open handles or dials.", "X", False),
+    0xE0520008: ("RASX_E_NOT_PAUSED", "The dial is not paused, or its pause has been answered already.", "X", False),
 }
