@@ -217,8 +217,9 @@ class Dial:
         if start:
             try:
                 threading.Thread(target=self._run_handlers, name=f"ras_ext on_event {self._entry}", daemon=True).start()
-            except RuntimeError as problem:  # no thread, or the interpreter is ending
-                report("starting the handler thread of a dial", problem)
+            except RuntimeError as problem:  # no thread can be started
+                if threading.main_thread().is_alive():  # else the interpreter is ending, and refuses: no news
+                    report("starting the handler thread of a dial", problem)
                 self._finish_handlers()
             return
         try:
@@ -623,7 +624,15 @@ def wait(
             clock.wait(waiter, ready, deadline_ns)
         else:  # a little while on each in turn
             share_ns = SLICE_NS // 5 // len(hubs) + 1_000_000
-            while not ready() and (deadline_ns is None or clock.now() < deadline_ns):
+            left_ns = 0 if deadline_ns is None else deadline_ns - clock.now()
+            while not ready():
+                if deadline_ns is not None:
+                    if clock.now() == 0:  # its client has been closed meanwhile: another's clock goes on
+                        clock = next((hub for hub in hubs if hub.now() != 0), clock)
+                        deadline_ns = clock.now() + left_ns
+                    left_ns = min(left_ns, deadline_ns - clock.now())
+                    if left_ns <= 0:
+                        break
                 for hub in hubs:
                     until_ns = hub.now() + share_ns
                     if deadline_ns is not None and hub is clock:

@@ -145,7 +145,8 @@ pid = fork()
 if pid == 0:
     problems = refused(public_calls(client, dial, connection, iterator))
     for harmless in (lambda: repr(dial), lambda: repr(client), lambda: repr(connection), lambda: repr(MACHINE),
-                     lambda: dial.entry, lambda: client.api, lambda: client.closed, lambda: hash(connection), lambda: connection == connection):
+                     lambda: dial.entry, lambda: client.api, lambda: client.closed, lambda: hash(connection),
+                     lambda: connection == connection):
         try:
             harmless()
         except BaseException as problem:
