@@ -244,6 +244,20 @@ def soak() -> str:
     return f"{plain}; {fuzz_for(600)}"
 
 
+def windows() -> str:
+    """The wheel and our rasapi32.dll on Windows CPython, under Wine: see ci/windows.py."""
+    from windows import run_windows
+
+    return run_windows()
+
+
+def wheels() -> str:
+    """The wheels for Linux and Windows, checked, and compile checks for other processors: see ci/wheels.py."""
+    from wheels import run_wheels
+
+    return run_wheels()
+
+
 # --- The table of jobs, and running them ------------------------------------------------------------------------------
 
 
@@ -266,12 +280,14 @@ JOBS: dict[str, Job] = {
     "tsan": Job(tsan, "the C tests under ThreadSanitizer", ("tsan",), venv=False),
     "fuzz": Job(fuzz, "libFuzzer on what reads foreign bytes, 20 seconds", ("clang", "fuzzer"), venv=False),
     "demo": Job(demo, "a dial that connects and one that is refused, on our own RAS"),
+    "windows": Job(windows, "everything on Windows CPython, under Wine, with our rasapi32.dll", ("wine", "mingw")),
+    "wheels": Job(wheels, "the wheels for Linux and Windows, checked; other processors compiled", ("mingw", "mingw32")),
     "bench": Job(bench, "the benchmarks"),
     "soak": Job(soak, "the long random runs (over twenty minutes)", ("tsan", "clang", "fuzzer"), venv=False),
 }
 GROUPS: dict[str, tuple[str, ...]] = {
-    "test": ("lint", "types", "c", "python", "asan", "tsan", "fuzz"),
-    "all": ("lint", "types", "c", "python", "asan", "tsan", "fuzz", "demo", "bench", "soak"),
+    "test": ("lint", "types", "c", "python", "asan", "tsan", "fuzz", "windows"),
+    "all": ("lint", "types", "c", "python", "asan", "tsan", "fuzz", "windows", "wheels", "demo", "bench", "soak"),
 }
 QUICK = ("c", "python")
 

@@ -143,6 +143,18 @@ def _links(compiler: str, *flags: str) -> bool:
 
 # A job's `needs` are names from here: (is it there?, what is missing without it, the Debian package).
 TOOLS: dict[str, tuple[Callable[[], bool], Need]] = {
+    "wine": (
+        lambda: bool(shutil.which("wine") and shutil.which("wineboot") and shutil.which("wineserver")),
+        Need("Wine is missing", "wine"),
+    ),
+    "mingw": (
+        lambda: shutil.which("x86_64-w64-mingw32-gcc") is not None,
+        Need("mingw-w64 is missing", "gcc-mingw-w64-x86-64"),
+    ),
+    "mingw32": (
+        lambda: shutil.which("i686-w64-mingw32-gcc") is not None,
+        Need("mingw-w64 for 32-bit Windows is missing", "gcc-mingw-w64-i686"),
+    ),
     "clang": (lambda: shutil.which("clang") is not None, Need("clang is missing", "clang")),
     "gcc": (lambda: shutil.which("gcc") is not None, Need("gcc is missing", "gcc")),
     "asan": (
