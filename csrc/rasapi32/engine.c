@@ -167,6 +167,7 @@ static struct {
     uint32_t  heap_room;
     session  *sessions;
     sleeper  *sleepers;
+    uint32_t     releases;  /* how often release() was called */
     uint64_t  dials;
     uint64_t  handles;      /* handle values made so far */
     uint32_t  threads;
@@ -538,8 +539,9 @@ static void end_thread(conn *c, int owned)
         sim_clock()->leave(sim_clock());
 }
 
-/* Lets `ns` pass on the machine's clock, or (held) waits until the control table's release(). A reset ends both. */
-static void pause_here(uint64_t ns, int held)
+/* Lets `ns` pass on the machine's clock, or (held) waits until the control table's release(). A reset ends both. releases, if not
+ * NULL: their number when the call came in; a release() since then counts, though this thread was not waiting yet. */
+static void pause_unless(uint64_t ns, int held, const uint32_t *releases)
 {
     rasx_clock *clock = sim_clock();
     uint64_t until = held ? RASX_NEVER : clock->now(clock) + ns;
@@ -551,7 +553,7 @@ static void pause_here(uint64_t ns, int held)
         return;
     me.held = held;
     rasx__lock(&lock);
-    on = me.on = !machine.resetting;
+    on = me.on = !machine.resetting && (releases == NULL || *releases == machine.releases);
     me.next = machine.sleepers;
     if (me.next != NULL)
         me.next->prev = &me;
@@ -580,9 +582,15 @@ static void wake_sleepers(int held_only)
     }
 }
 
+static void pause_here(uint64_t ns, int held)
+{
+    pause_unless(ns, held, NULL);
+}
+
 void sim_engine_release(void)
 {
     rasx__lock(&lock);
+    machine.releases++;
     wake_sleepers(1);
     rasx__unlock(&lock);
 }
@@ -958,6 +966,8 @@ static int enter_state(session *s, const sim_link_report *report)
     }
     if (ended && failed) {
         c->phase = FAILED;
+        if (what.error == 0 && (what.state & RASCS_DONE) == 0)
+            c->state = RASCS_Disconnected; /* the last link reported itself down without a code: only this tells the end (S2.5, assumed) */
     } else if (ended) {
         c->phase = CONNECTED; /* listed before the handler hears of it (S4.2) */
         if (report->lasts_ns != RASX_NEVER)
@@ -1172,6 +1182,7 @@ typedef struct dial_call {
     HRASCONN        *connection;
     notifier         notify;
     uint32_t         options;
+    uint32_t         releases;   /* of the machine, when the call came in */
     uint32_t         subentry;   /* as given; 0 without */
     int              by_number;  /* no entry: `entry` is "." and the number */
     int              resume;
@@ -1609,7 +1620,7 @@ static uint32_t new_dial(dial_call *d, const char16_t *phonebook)
             code = 0;
     } else {
         if (knobs[SIM_KNOB_block_dial] != 0)
-            pause_here(0, 1);
+            pause_unless(0, 1, &d->releases);
         if (knobs[SIM_KNOB_dial_delay_ms] > 0)
             pause_here((uint64_t)knobs[SIM_KNOB_dial_delay_ms] * MS_NS, 0);
         if (waits)
@@ -1640,9 +1651,12 @@ uint32_t RASAPI_CALL sim_RasDialW(RASDIALEXTENSIONS *extensions, const char16_t 
     dial_call d;
     uint32_t code;
 
+    memset(&d, 0, sizeof d);
+    rasx__lock(&lock);
+    d.releases = machine.releases; /* before the call is counted: whoever sees the count may release it */
+    rasx__unlock(&lock);
     if (sim_enter(SIM_RasDialW, &code))
         return code;
-    memset(&d, 0, sizeof d);
     d.notify.kind = KIND_NONE;
     d.params = params;
     d.connection = connection;
