@@ -86,7 +86,7 @@ UNREADABLE: dict[str, Callable[[Path], object]] = {
     "a directory": Path.mkdir,
     "a dangling link": _link_to_nothing,
     "a link to itself": _link_to_itself,
-    "a pipe": os.mkfifo,
+    "a pipe": lambda path: os.mkfifo(path),
     "a socket": _socket,
     "a device": lambda path: path.symlink_to("/dev/zero"),
     "a terminal": lambda path: path.symlink_to("/dev/tty"),
