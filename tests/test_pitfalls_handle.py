@@ -210,7 +210,7 @@ def test_s8_08_dropping_the_dial_frees_nothing_that_ras_still_calls(sim: Machine
     sim.script("Office VPN", steps * 3 + PENDING[1:])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        for _ in range(40):
+        for _ in range(8):
             dial = client.dial("Office VPN", notifier=notifier)
             next(iter(dial))
             del dial
@@ -219,7 +219,7 @@ def test_s8_08_dropping_the_dial_frees_nothing_that_ras_still_calls(sim: Machine
             other = client.dial("Home", notifier=notifier)
             assert {int(event.state) for event in other} <= set(VPN_OK)
             assert other.result().hang_up() is HangUp.GONE
-    assert sim.calls("RasHangUpW") == 80
+    assert sim.calls("RasHangUpW") == 16
 
 
 @pytest.mark.parametrize("problem", [ZeroDivisionError("x"), KeyboardInterrupt(), SystemExit(3), GeneratorExit()], ids=repr)
@@ -342,7 +342,7 @@ def test_s8_13_a_stale_notification_of_a_reused_handle(virtual: Machine, client:
 @pytest.mark.parametrize("notifier", FUNCTIONS)
 def test_s8_14_interpreter_shutdown_while_dialling(book: Path, tmp_path: Path, notifier: str, seed: int) -> None:
     """The program ends in a storm of notifications, with handlers that run: no crash, no complaint, one RasHangUp per dial."""
-    storm = [{"state": state} for state in VPN_OK[:-1]] * 200
+    storm = f'[{{"state": state}} for state in {VPN_OK[:-1]}] * 200'  # in full it is longer than a command line of Windows
     code = (
         PROLOGUE
         + f"""
