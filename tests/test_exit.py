@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import random
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helping import write_book
 from holding import in_parallel, run_program, seeds
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends programs with POSIX signals")
 
 ENTRIES = tuple(f"Entry {number}" for number in range(12))
 
