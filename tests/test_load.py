@@ -7,6 +7,7 @@ Each test is a process of its own, because it has tens of thousands of native th
 
 from __future__ import annotations
 
+import ctypes
 import json
 import sys
 from pathlib import Path
@@ -162,16 +163,23 @@ print(json.dumps({
     }
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="reads the size of the process from /proc")
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="asks glibc how much is allocated")
 def test_waves_of_dials_need_no_more(tmp_path: Path) -> None:
-    """Slots, queues and memory are used again: after the first waves of dials further ones let the process grow no more."""
+    """Slots, queues and memory are used again: after the first waves of dials, further ones leave nothing allocated."""
     waves = 60 if SOAK else 12
     report = report_of(
         """
-import gc
+import ctypes, gc
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in
+                "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+
+mallinfo2 = ctypes.CDLL(None).mallinfo2
+mallinfo2.restype = Info
 machine.script(None, [{"state": 0}, {"state": 8192}])
 machine.knob("hangup_delay_ms", 0)
-sizes = []
+native, blocks = [], []
 for wave in range(int(sys.argv[2])):
     dials = [client.dial(name) for name in names]
     ras_ext.wait(dials)
@@ -179,17 +187,21 @@ for wave in range(int(sys.argv[2])):
         dial.result().hang_up()
         dial.wait_closed()
     del dials, dial
-    gc.collect()
     with ras_ext.open("sim", phonebook=sys.argv[1]) as another:
         another.dial(names[0]).result().hang_up()
-    sizes.append(int(open("/proc/self/statm").read().split()[5]))  # data pages
+    assert until(lambda: not _ffi.counters().threads and not any(machine.counters))
+    gc.collect()
+    info = mallinfo2()
+    native.append(info.uordblks + info.hblkhd)
+    blocks.append(sys.getallocatedblocks())
 client.close()
-print(json.dumps({"sizes": sizes}))
+print(json.dumps({"native": native, "blocks": blocks}))
 """,
         write_book(tmp_path / "b.pbk", *(f"Entry {number}" for number in range(200))),
         str(waves),
     )
-    sizes = report["sizes"]
-    # In the middle it has all that a wave takes; a leak of one page a dial would add 200 pages each wave from there.
-    growth = sizes[-1] - sizes[len(sizes) // 2]
-    assert growth < 200 * (len(sizes) - len(sizes) // 2) // 4, sizes
+    # In the middle everything is there that a wave takes. From then on: less than a pointer, and less than a block, a dial.
+    dials = 200 * (waves - waves // 2)
+    for name, limit in (("native", 8 * dials), ("blocks", dials)):
+        sizes = report[name]
+        assert min(sizes[-2:]) - sizes[waves // 2] < limit, (name, sizes)
