@@ -202,10 +202,7 @@ ENDINGS = {
 }
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("notifier", KINDS)
-def test_4_a_connection_outlives_the_program(book: Path, tmp_path: Path, notifier: Any, ending: str) -> None:
-    """However the interpreter ends after Connected, nobody hangs up."""
+def check_outlived(book: Path, tmp_path: Path, notifier: str, ending: str) -> None:
     last, status, complaint = ENDINGS[ending]
     code = PROLOGUE + f'connection = client.dial("Office VPN", notifier="{notifier}").result()\n{last}\n'
     done = program(code, book, tmp_path / "journal.txt", folder=tmp_path)
@@ -213,6 +210,18 @@ def test_4_a_connection_outlives_the_program(book: Path, tmp_path: Path, notifie
     assert complaint or done.stderr == ""
     assert calls(tmp_path / "journal.txt", "RasDialW")[0].endswith("-> 0")
     assert hang_ups(tmp_path / "journal.txt") == 0
+
+
+@pytest.mark.parametrize("notifier", KINDS)
+def test_4_a_connection_outlives_the_program(book: Path, tmp_path: Path, notifier: Any) -> None:
+    """The interpreter ends after Connected, and nobody hangs up."""
+    check_outlived(book, tmp_path, notifier, "returns")
+
+
+@pytest.mark.parametrize("ending", [ending for ending in ENDINGS if ending != "returns"])
+def test_4_however_the_program_ends(book: Path, tmp_path: Path, ending: str) -> None:
+    """The same when it ends early, or by an exception."""
+    check_outlived(book, tmp_path, "func2", ending)
 
 
 UNFINISHED = {
