@@ -338,7 +338,7 @@ def test_s8_13_a_stale_notification_of_a_reused_handle(virtual: Machine, client:
 # --- Threads and the process that end ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("seed", "notifier"), enumerate((*FUNCTIONS, "func2")))
+@pytest.mark.parametrize(("seed", "notifier"), list(enumerate((*FUNCTIONS, "func2"))))
 def test_s8_14_interpreter_shutdown_while_dialling(book: Path, tmp_path: Path, seed: int, notifier: str) -> None:
     """The program ends in a storm of notifications, with handlers that run: no crash, no complaint, one RasHangUp per dial."""
     storm = f'[{{"state": state}} for state in {VPN_OK[:-1]}] * 200'  # in full it is longer than a command line of Windows
