@@ -306,6 +306,60 @@ def test_fork_while_threads_are_inside_the_library(tmp_path: Path, seed: int) ->
     assert (ended.code, ended.noise, ended.out.strip()) == (0, "", "through")
 
 
+_LOCKED = (
+    _PROLOGUE
+    + """
+import contextlib
+from ras_ext import client as module
+machine.script("Home", [{"state": 0}, {"delay_ms": 3600000, "state": 8192}])
+connection = client.dial("Office VPN").result()
+dial = client.dial("Home", on_event=lambda event: None)
+iterator = iter(dial)
+next(iterator)
+held, go_on = threading.Event(), threading.Event()
+
+def hold():
+    with contextlib.ExitStack() as stack:
+        for lock in (module._clients_lock, module._default_lock, client._hub._lock, dial._handlers_lock, connection._lock):
+            stack.enter_context(lock)
+        held.set()
+        go_on.wait()
+
+holder = threading.Thread(target=hold)
+holder.start()
+held.wait()
+for number in range(rounds):
+    pid = os.fork()
+    if pid == 0:
+        problems = refused(public_calls(client, dial, connection, iterator))
+        with client, dial:
+            pass
+        client = dial = connection = iterator = MACHINE = machine = None
+        gc.collect()
+        atexit._run_exitfuncs()
+        os.write(2, "".join(problems).encode())
+        os._exit(len(problems))
+    code = reap(pid, f"round {number}")
+    if code:
+        sys.exit(f"the child ended with {code}")
+go_on.set()
+holder.join()
+assert not dial.done() and dial.cancel() and dial.wait_closed(BOUND_S)
+connection.hang_up()
+client.close()
+until(lambda: not any(_ffi.counters()) and not any(machine.counters), "nothing being left")
+print("through")
+"""
+)
+
+
+def test_fork_while_our_locks_are_held(book: Path, tmp_path: Path) -> None:
+    """Every lock of the Python face is held by another thread, which does not exist in the child: no call there waits for it."""
+    ended = run_program(_LOCKED, book, tmp_path / "journal", "10", flags=["-X", "faulthandler"])
+    assert not ended.killed, ended.err
+    assert (ended.code, ended.noise, ended.out.strip()) == (0, "", "through")
+
+
 _POOL = (
     _PROLOGUE
     + """
