@@ -155,7 +155,7 @@ class Client:
             _raise_for(code, api)
             raise AssertionError("unreachable")
         self._hub: Hub = hub
-        self._api = api
+        self._api = api  # after _hub: who has this has both
         self._phonebook = None if phonebook is None else os.fspath(phonebook)
         with _clients_lock:
             _clients.add(self)
@@ -426,6 +426,8 @@ class Client:
             self._close(_EXIT_BOUND_S)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_api"):  # a traceback that shows the locals of an `__init__` that failed
+            return "<ras_ext.Client, not open>"
         return f"<ras_ext.Client of {self._api!r}{', closed' if self.closed else ''}>"
 
 
