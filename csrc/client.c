@@ -163,6 +163,10 @@ static const rasx_api api_table = {
     .window_post = rasx_window_post,
     .dial_resume = rasx_dial_resume,
     .sim_of = rasx_sim_of,
+    .watch_open = rasx_watch_open,
+    .watch_wait = rasx_watch_wait,
+    .watch_wake = rasx_watch_wake,
+    .watch_close = rasx_watch_close,
 };
 
 const rasx_api *rasx_get_api(void) { return &api_table; }

@@ -9,6 +9,7 @@
  *   dial.c    the life of a dial, on its own native thread
  *   hangup.c  references that this process owns, RasHangUp, the bounded wait
  *   query.c   lists, status, names
+ *   watch.c   hears that connections may have changed
  *   client.c  open, close, fork, counters, the function table
  */
 #ifndef RASX_CORE_H
@@ -30,7 +31,7 @@ struct rasx_client {
     rasx_clock   *clock;
     char         *phonebook;  /* default of calls that name none; NULL: the system's */
     rasx__a32     closed;
-    rasx__a32     users;      /* the owner, each queue, each dial thread; freed at 0 */
+    rasx__a32     users;      /* the owner, each queue, watch and dial thread; freed at 0 */
     rasx__a32     threads;    /* dial threads that have not ended */
     rasx__a64     dials;      /* started so far: breaks ties between timers of a virtual clock */
     rasx__event   idle;       /* set when the last dial thread ends */

@@ -244,6 +244,79 @@ int rasx__event_wait(rasx__event *event, uint64_t timeout_ns)
     return result;
 }
 
+/* --- Relays ------------------------------------------------------------------------------------------------------------ */
+
+/* The event handles are kept for the next relay: whether RAS has its own duplicate of one is not documented, so none is ever
+ * closed while RAS might still set it. */
+enum { RELAYS = 1024 };
+
+typedef struct relay {
+    HANDLE       event; /* NULL: never used */
+    HANDLE       wait;
+    rasx__event *target;
+    int          used;  /* with the lock */
+} relay;
+
+static rasx__mutex relay_lock = RASX_MUTEX_INIT;
+static relay       relays[RELAYS];
+
+static VOID CALLBACK relay_signalled(PVOID context, BOOLEAN timed_out)
+{
+    (void)timed_out;
+    rasx__event_set(((relay *)context)->target);
+}
+
+static void relay_free(relay *r)
+{
+    rasx__lock(&relay_lock);
+    r->used = 0;
+    rasx__unlock(&relay_lock);
+}
+
+void *rasx__relay_open(rasx__event *target)
+{
+    relay *r = NULL;
+    rasx__lock(&relay_lock);
+    for (uint32_t i = 0; i < RELAYS && r == NULL; i++) {
+        if (!relays[i].used) r = &relays[i];
+    }
+    if (r != NULL) r->used = 1;
+    rasx__unlock(&relay_lock);
+    if (r == NULL) return NULL;
+    if (r->event == NULL) r->event = CreateEventW(NULL, FALSE, FALSE, NULL);
+    else (void)ResetEvent(r->event);
+    r->target = target;
+    if (r->event == NULL || !RegisterWaitForSingleObject(&r->wait, r->event, relay_signalled, r, INFINITE, WT_EXECUTEINWAITTHREAD)) {
+        relay_free(r);
+        return NULL;
+    }
+    return r->event;
+}
+
+void rasx__relay_close(void *handle)
+{
+    relay *r = NULL;
+    rasx__lock(&relay_lock);
+    for (uint32_t i = 0; i < RELAYS && r == NULL; i++) {
+        if (relays[i].used && relays[i].event == (HANDLE)handle) r = &relays[i];
+    }
+    rasx__unlock(&relay_lock);
+    if (handle == NULL || r == NULL) return;
+    (void)UnregisterWaitEx(r->wait, INVALID_HANDLE_VALUE); /* waits for a callback that runs */
+    relay_free(r);
+}
+
+uint64_t rasx__relay_hold(void *handle)
+{
+    HANDLE copy = NULL;
+    if (!DuplicateHandle(GetCurrentProcess(), (HANDLE)handle, GetCurrentProcess(), &copy, EVENT_MODIFY_STATE, FALSE, 0)) return 0;
+    return (uint64_t)(uintptr_t)copy;
+}
+
+int rasx__relay_signal(uint64_t held) { return SetEvent((HANDLE)(uintptr_t)held) != 0; }
+
+void rasx__relay_drop(uint64_t held) { (void)CloseHandle((HANDLE)(uintptr_t)held); }
+
 /* --- Threads ------------------------------------------------------------------------------------------------------------- */
 
 /* Only address space is reserved. RasDial itself runs on such a stack, with whatever providers it loads, so on 64-bit systems

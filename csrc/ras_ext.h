@@ -254,6 +254,27 @@ RASX_API uint32_t rasx_list_devices(rasx_client *client, rasx_device *list, uint
 /* RasValidateEntryName: 0 well-formed and new, 183 present, 123 malformed. Source S4.9. */
 RASX_API uint32_t rasx_validate_entry_name(rasx_client *client, const char *phonebook, const char *entry);
 
+/* --- Watching ------------------------------------------------------------------------------------------------------ */
+
+typedef struct rasx_watch rasx_watch; /* hears that connections of this machine may have changed; does not say which */
+
+/* Starts to listen (RasConnectionNotification), and looks anyway every poll_ms of the client's clock (0: 2,000), because systems
+ * were seen that notify once only, and where the function is missing. List the connections after this call: nothing that happens
+ * later is missed. Any thread; may block in RAS for a moment. The caller owns *watch. 0, RASX_E_CLOSED or 8. Source S4.13. */
+RASX_API uint32_t rasx_watch_open(rasx_client *client, uint32_t poll_ms, rasx_watch **watch);
+
+/* Blocks until something may have changed, timeout_ms (of the client's clock) have passed, or a signal arrived. *changed is 1 when
+ * the connections should be listed again; often nothing has changed. It listens again before it returns 1, so that what
+ * happens while the caller looks is told by the next call. One thread at a time. passive: as for rasx_queue_wait. 0, RASX_E_BUSY,
+ * or RASX_E_CLOSED when the watch or its client has been closed. */
+RASX_API uint32_t rasx_watch_wait(rasx_watch *watch, uint32_t timeout_ms, uint32_t passive, uint32_t *changed);
+
+/* Makes rasx_watch_wait return, with *changed 1. Any thread, never blocks. */
+RASX_API void rasx_watch_wake(rasx_watch *watch);
+
+/* Closes: a thread that is inside rasx_watch_wait leaves with RASX_E_CLOSED first. The pointer is dead afterwards. */
+RASX_API void rasx_watch_close(rasx_watch *watch);
+
 /* --- Codes --------------------------------------------------------------------------------------------------------- */
 
 /* The text of a code: RasGetErrorString of this client first (NULL: our own table alone), else on Windows the system's own
@@ -380,6 +401,10 @@ typedef struct rasx_api { /* append-only; check size before using a member that 
     uint32_t (*window_post)(uint64_t, uint32_t, uint32_t);
     const rasx_sim_api *(*sim_of)(rasx_client *);
     uint32_t (*dial_resume)(rasx_dial, const rasx_answer *);
+    uint32_t (*watch_open)(rasx_client *, uint32_t, rasx_watch **);
+    uint32_t (*watch_wait)(rasx_watch *, uint32_t, uint32_t, uint32_t *);
+    void     (*watch_wake)(rasx_watch *);
+    void     (*watch_close)(rasx_watch *);
 } rasx_api;
 
 /* The functions above as a table, for code that received this pointer instead of linking. Static storage. */

@@ -364,3 +364,8 @@ uint32_t RASAPI_CALL sim_RasValidateEntryNameA(const char *phonebook, const char
         sim_from_ansi(entry, RAS_MaxEntryName + 1, name, COUNT_OF(name));
     return sim_RasValidateEntryNameW(wide_path(phonebook, path), entry != NULL ? name : NULL);
 }
+
+uint32_t RASAPI_CALL sim_RasConnectionNotificationA(HRASCONN connection, void *event, uint32_t flags)
+{
+    return sim_RasConnectionNotificationW(connection, event, flags); /* no text in it */
+}

@@ -6,7 +6,8 @@
  * A dial in flight is a `conn` with a `session`; the session and its worker thread end with the outcome, the conn lives until
  * its handle is gone. The worker pulls the link (link.h) and calls the notifier itself, so the dial stands still while a handler
  * runs (S1.5). What merely takes time after that (a hang-up closing the port, a link that breaks later) needs no thread: it is a
- * due time in a heap, and every call first takes care of what has fallen due.
+ * due time in a heap, and every call first takes care of what has fallen due. Only while somebody is registered for connection
+ * notification does a thread, the keeper, see to it that nothing in the heap falls due unseen.
  *
  * One lock guards everything here. It is never held while a handler runs, while anything waits, or across a call into the link
  * that may take time.
@@ -105,6 +106,7 @@ typedef struct conn {
     uint8_t      aborted;     /* hung up before the outcome */
     uint8_t      muted;       /* a RasDialFunc2 handler returned 0 (S8.28) */
     uint8_t      never_gone;
+    uint8_t      told_up;     /* RASCN_Connection was signalled, RASCN_Disconnection not yet */
     notifier     notify;
     struct lane *lane;        /* slow_device: handlers that run beside the dial */
     uint8_t      correlation[16];
@@ -172,6 +174,10 @@ static struct {
     uint64_t  handles;      /* handle values made so far */
     uint32_t  threads;
     int       resetting;
+    int       keeper;       /* the keeper runs */
+    int       keeper_stops; /* it shall end, and none shall start */
+    int       keeper_ready; /* its event has been initialised */
+    rasx__event keeper_wake; /* the heap has changed */
     uintptr_t reusable[REUSABLE];
     uint32_t  reusable_count;
     struct { uintptr_t handle; uint32_t code; } gone[REMEMBERED];
@@ -317,18 +323,33 @@ static void heap_remove(conn *c)
 
     if (place == 0)
         return;
+    if (machine.keeper)
+        rasx__event_set(&machine.keeper_wake);
     c->heap_place = 0;
     last = machine.heap[--machine.heap_count];
     if (last != c)
         heap_sift(place, last);
 }
 
+static void keep_time(void);
+
 static void set_due(conn *c, uint64_t due_ns)
 {
     heap_remove(c);
     c->due_ns = due_ns;
-    if (due_ns != RASX_NEVER && c->listed)
+    if (due_ns != RASX_NEVER && c->listed) {
         heap_sift(++machine.heap_count, c);
+        keep_time();
+    }
+}
+
+/* The link is down, for good: whoever asked for it hears of it (S4.13: the last link of a bundle). */
+static void tell_down(conn *c)
+{
+    if (!c->told_up)
+        return;
+    c->told_up = 0;
+    sim_notify(RASCN_Disconnection, c->handle);
 }
 
 static void release_conn(conn *c)
@@ -378,6 +399,7 @@ static void unlist(conn *c)
     c->references = 0;
     if (!c->listed)
         return;
+    tell_down(c);
     c->listed = 0;
     machine.listed--;
     for (at = &machine.by_handle[handle_bucket(c->handle)]; *at != c; at = &(*at)->next_handle) {}
@@ -408,6 +430,7 @@ static uint64_t catch_up(void)
             free_ports(c);
             leave_entries(c);
             c->phase = ZOMBIE;
+            tell_down(c);
         } else {
             unlist(c);
         }
@@ -537,6 +560,71 @@ static void end_thread(conn *c, int owned)
     rasx__unlock(&lock);
     if (owned)
         sim_clock()->leave(sim_clock());
+}
+
+/* The keeper: takes care of what falls due although nobody calls, for those who wait to be notified. It lives only while there is
+ * something in the heap and somebody registered. On a virtual clock it fires after everything else that is due at the time. */
+static void keeper_main(void *unused)
+{
+    rasx_clock *clock = sim_clock();
+
+    (void)unused;
+    clock->enter(clock, UINT64_MAX);
+    rasx__lock(&lock);
+    for (;;) {
+        uint64_t due;
+
+        catch_up();
+        if (machine.heap_count == 0 || machine.keeper_stops || machine.resetting || !sim_notify_anybody())
+            break;
+        due = machine.heap[0]->due_ns;
+        rasx__unlock(&lock);
+        clock->wait(clock, &machine.keeper_wake, due, 0);
+        rasx__lock(&lock);
+    }
+    machine.keeper = 0;
+    rasx__unlock(&lock);
+    end_thread(NULL, 1);
+}
+
+/* With the lock. Without a thread for it there are no notifications of what falls due: nothing promises them. */
+static void keep_time(void)
+{
+    rasx_clock *clock = sim_clock();
+
+    if (machine.keeper) {
+        rasx__event_set(&machine.keeper_wake);
+        return;
+    }
+    if (machine.heap_count == 0 || machine.keeper_stops || machine.resetting || !sim_notify_anybody())
+        return;
+    if (!machine.keeper_ready) {
+        if (rasx__event_init(&machine.keeper_wake) != 0)
+            return;
+        rasx__event_pump(&machine.keeper_wake, 0);
+        machine.keeper_ready = 1;
+    }
+    machine.threads++;
+    clock->expect(clock);
+    machine.keeper = rasx__thread_start(keeper_main, NULL) == 0;
+    if (!machine.keeper) {
+        clock->unexpect(clock);
+        machine.threads--;
+    }
+}
+
+void sim_engine_keep_time(void)
+{
+    rasx__lock(&lock);
+    keep_time();
+    rasx__unlock(&lock);
+}
+
+static void stop_keeper(int stop)
+{
+    machine.keeper_stops = stop;
+    if (machine.keeper)
+        rasx__event_set(&machine.keeper_wake);
 }
 
 /* Lets `ns` pass on the machine's clock, or (held) waits until the control table's release(). A reset ends both. releases, if not
@@ -918,6 +1006,8 @@ static int subentry_failed(session *s, uint32_t subentry)
     uint64_t bit = UINT64_C(1) << ((subentry == 0 ? 0 : subentry - 1) % 64);
     uint64_t all = s->subentries >= 64 ? UINT64_MAX : (UINT64_C(1) << s->subentries) - 1;
 
+    if ((s->up & bit) != 0 && s->up != bit)
+        sim_notify(RASCN_BandwidthRemoved, s->c->handle);
     s->down |= bit;
     s->up &= ~bit;
     return (s->down & all) == all;
@@ -953,6 +1043,8 @@ static int enter_state(session *s, const sim_link_report *report)
         ended = 1;
         failed = what.state != RASCS_Connected || what.error != 0;
     } else if (what.state == RASCS_SubEntryConnected && what.error == 0) {
+        if (s->up != 0) /* a link more (assumed: also before the bundle as a whole is connected) */
+            sim_notify(RASCN_BandwidthAdded, c->handle);
         s->up |= UINT64_C(1) << ((what.subentry == 0 ? 0 : what.subentry - 1) % 64);
     } else if (what.error != 0 || what.state == RASCS_SubEntryDisconnected) {
         ended = failed = s->subentries < 2 || subentry_failed(s, what.subentry);
@@ -972,7 +1064,11 @@ static int enter_state(session *s, const sim_link_report *report)
         c->phase = CONNECTED; /* listed before the handler hears of it (S4.2) */
         if (report->lasts_ns != RASX_NEVER)
             set_due(c, clock->now(clock) + report->lasts_ns);
+        c->told_up = 1;
+        sim_notify(RASCN_Connection, c->handle);
     }
+    if (s->knobs[SIM_KNOB_watch_spurious] != 0)
+        sim_notify(SIM_NOTIFY_NOTHING, 0);
     rasx__unlock(&lock);
 
     announce(s, &what, report->silent);
@@ -1891,6 +1987,17 @@ uint32_t sim_engine_drop(uint64_t handle, uint32_t reason)
     return code;
 }
 
+int sim_engine_has(uintptr_t handle)
+{
+    int has;
+
+    rasx__lock(&lock);
+    catch_up();
+    has = find_handle(handle) != NULL;
+    rasx__unlock(&lock);
+    return has;
+}
+
 void sim_engine_counters(rasx_sim_counters *counters)
 {
     memset(counters, 0, sizeof *counters);
@@ -1916,9 +2023,11 @@ uint32_t sim_engine_in_flight(void)
     rasx__lock(&lock);
     for (const conn *c = machine.first; c != NULL; c = c->next)
         dials += c->phase == DIALING;
+    stop_keeper(1); /* it does not count; sim_engine_keep_time lets it come back */
     while (dials == 0 && machine.threads > 0 && rasx__now_ns() < end)
         rasx__cond_wait(&thread_ended, &lock, 20);
     threads = machine.threads;
+    stop_keeper(0);
     rasx__unlock(&lock);
     while (dials + threads == 0 && rasx__clock_owned(sim_clock()) > 0 && rasx__now_ns() < end)
         rasx__yield();
@@ -1963,6 +2072,7 @@ uint32_t sim_engine_reset(uint32_t force)
         }
         wake_sleepers(0);
     }
+    stop_keeper(1);
     for (;;) {
         for (session *s = machine.sessions; force && s != NULL; s = s->next) {
             s->c->muted = 1;
@@ -1976,6 +2086,7 @@ uint32_t sim_engine_reset(uint32_t force)
         rasx__cond_wait(&thread_ended, &lock, 20);
     }
     machine.resetting = 0;
+    stop_keeper(0);
     if (left == 0) {
         for (conn *c = machine.first; c != NULL; c = next) { /* zombies */
             next = c->next;

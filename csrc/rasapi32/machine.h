@@ -50,6 +50,9 @@ enum sim_function { RASAPI_FUNCTIONS(SIM_FUNCTION_ID) SIM_FUNCTION_COUNT };
     X(list_dialing, 0, "S4.2: 1 = RasEnumConnections lists connections while they are being dialled")                         \
     X(list_grows, 0, "S8.55: the list seems to have grown this many times between two calls")                                 \
     X(empty_touches, 1, "S4.0: an empty list: 1 = *cb becomes 0, 0 = *cb stays untouched")                                    \
+    X(watch_fires_once, 0, "S4.13: 1 = a registration signals its event only once, and must be renewed; 2 = renewing is of no use") \
+    X(watch_spurious, 0, "S4.13, S8.72: 1 = each state that any dial enters signals every registered event for nothing")      \
+    X(watch_silent, 0, "S4.13: 1 = registered events are never signalled")                                                    \
     X(slow_device, 0, "S1.5: 1 = the dial goes on while a handler runs (slow devices)")                                       \
     X(message, 52429, "S1.4 UNSURE: unMsg of callbacks (0xCCCD)")
 
@@ -70,6 +73,14 @@ int sim_saved_credentials(const char *entry, char16_t username[257], char16_t do
 /* Changes them (S4.6): NULL leaves a member as it is, `forget` deletes the password, the placeholder leaves it. 0 or 8. */
 uint32_t sim_change_credentials(const char *entry, const char16_t *username, const char16_t *password, int forget,
                                 const char16_t *domain);
+
+/* Connection notification (notification.c). Signals every event that is registered for one of these happenings (RASCN_ bits) of
+ * this connection, or of all; SIM_NOTIFY_NOTHING: every event, for nothing. Disconnection ends what was registered for the handle.
+ * May be called with the engine's lock; never waits. */
+#define SIM_NOTIFY_NOTHING 0u
+void sim_notify(uint32_t happening, uintptr_t handle);
+int  sim_notify_anybody(void); /* is anything registered? */
+void sim_notify_reset(void);
 
 /* Devices: those of the machine (vpn: WAN Miniport (IKEv2), (L2TP), (PPTP), (SSTP); PPPoE: WAN Miniport (PPPOE); modem:
  * Standard Modem), and added ones. 0 past the end. */
