@@ -15,7 +15,7 @@ SPDX-License-Identifier: MIT
 
 from __future__ import annotations
 
-from .client import Client, dial, open
+from .client import Client, dial, open, watch
 from .connection import Connection, ConnectionStatus
 from .dial import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Dial, wait
 from .errors import (
@@ -38,6 +38,7 @@ from .errors import (
 )
 from .events import Event, HangUp, Notifier, Origin, Outcome, State, Substate
 from .phonebook import Device, Entry, NameCheck
+from .watch import Change, ChangeKind, Watch
 
 TYPE_CHECKING = False  # spares `import typing` when the program runs; type checkers know this name
 if TYPE_CHECKING:
@@ -88,6 +89,11 @@ __all__ = [
     "Device",
     "Entry",
     "NameCheck",
+    # watching
+    "watch",
+    "Change",
+    "ChangeKind",
+    "Watch",
     # building against the C core
     "get_include",
     "get_sources",

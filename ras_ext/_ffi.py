@@ -404,6 +404,16 @@ class RawConnection(NamedTuple):
     device_name: str
     phonebook: str
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What tells this connection from a later one with the same handle (S8.13): its logon session and the id of its attempt.
+
+        A RAS that tells no such id leaves the handle and the names, which a reconnection may share.
+        """
+        if any(self.correlation_id):
+            return self.luid, self.correlation_id
+        return self.handle, self.entry, self.phonebook
+
 
 class RawEntry(NamedTuple):
     flags: int
@@ -456,6 +466,57 @@ def list_devices(client: ClientHandle) -> tuple[int, list[RawDevice]]:
 def validate_entry_name(client: ClientHandle, phonebook: bytes | None, entry: bytes) -> int:
     keep: list[Any] = []
     return client.call(lib.rasx_validate_entry_name, _chars(phonebook, keep), _chars(entry, keep))
+
+
+# --- Watching -----------------------------------------------------------------------------------------------------------------
+
+
+class _WatchPointer:
+    """Owns a rasx_watch: the last reference closes it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __del__(self, _close: Any = lib.rasx_watch_close) -> None:
+        if not _forked:
+            _close(self.value)
+
+
+class WatchHandle:
+    """A rasx_watch until it is closed; a wait that is inside meanwhile keeps the pointer, as with ClientHandle."""
+
+    __slots__ = ("_pointer",)
+
+    def __init__(self, value: Any) -> None:
+        self._pointer: _WatchPointer | None = _WatchPointer(value)
+
+    def wait(self, timeout_ms: int, passive: bool) -> tuple[int, bool]:
+        """rasx_watch_wait: 0, E_BUSY or E_CLOSED, and whether the connections should be listed again. Releases the GIL."""
+        pointer = self._pointer
+        if pointer is None:
+            return E_CLOSED, False
+        changed = ffi.new("uint32_t *")
+        code = lib.rasx_watch_wait(pointer.value, timeout_ms, passive, changed)
+        return code, bool(changed[0])
+
+    def close(self) -> None:
+        """Closes; a wait that is inside returns, and the next one says E_CLOSED."""
+        pointer, self._pointer = self._pointer, None
+        if pointer is not None and not _forked:
+            lib.rasx_watch_wake(pointer.value)
+
+    @property
+    def is_open(self) -> bool:
+        return self._pointer is not None
+
+
+def open_watch(client: ClientHandle, poll_ms: int) -> tuple[int, WatchHandle | None]:
+    """rasx_watch_open: a code, and the handle when that is 0."""
+    out = ffi.new("rasx_watch **")
+    code = client.call(lib.rasx_watch_open, poll_ms, out)
+    return (code, None) if code != 0 else (0, WatchHandle(out[0]))
 
 
 # --- Codes and counters -------------------------------------------------------------------------------------------------------

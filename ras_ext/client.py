@@ -24,6 +24,7 @@ from .dial import Dial, seconds
 from .errors import ClosedError, NotAvailableError, error_for
 from .events import Event, Notifier
 from .phonebook import Device, Entry, NameCheck
+from .watch import POLL_S, Watch
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -294,6 +295,32 @@ class Client:
             raise error_for(code, _ffi.error_text(handle, code))
         return [Connection(self, raw.handle, raw.entry, raw=raw) for raw in found]
 
+    def watch(self, *, poll: float = POLL_S, existing: bool = False) -> Watch:
+        """Starts to watch the connections of this machine, other programs' included: those that come, go, or get another link.
+
+        Args:
+            poll: Seconds on the client's clock between looks that nothing has called for. They find what RAS does not notify,
+                as was seen on Windows 11 (S4.13).
+            existing: Report the connections that stand already as connected.
+
+        Returns:
+            A Watch: an iterator of Changes, and a context manager. What happens from now on is reported, not only what happens
+            while somebody waits.
+
+        Raises:
+            RasError: the connections could not be listed.
+            TypeError, ValueError: `poll` is not between 0.01 and 86,400 seconds.
+            ClosedError: the client has been closed.
+            ForkedError (a RuntimeError): in a forked child.
+            MemoryError: no memory for another watch.
+
+        Threads: any; may block in RAS for a moment, with the GIL released.
+
+        Source: S4.13, S4.2.
+        """
+        self._handle()
+        return Watch(self, poll=poll, existing=existing)
+
     def entries(self, phonebook: Path | None = None) -> list[Entry]:
         """The entries of a phone book.
 
@@ -541,3 +568,27 @@ def dial(
         subentry=subentry,
         options=options,
     )
+
+
+def watch(*, poll: float = POLL_S, existing: bool = False, client: Client | None = None) -> Watch:
+    """Starts to watch the connections of this machine; `Client.watch` on the system's RAS, or on `client`.
+
+    Args:
+        poll: See `Client.watch`.
+        existing: See `Client.watch`.
+        client: None: one for "system", opened with the first call that needs it.
+
+    Returns:
+        A Watch.
+
+    Raises:
+        NotAvailableError: no client was given, and this system has no RAS.
+        RasError, TypeError, ValueError, ClosedError, ForkedError, MemoryError: as `Client.watch`.
+
+    Threads: any; may block in RAS for a moment, with the GIL released.
+
+    Source: S4.13, S4.2.
+    """
+    if client is not None and not isinstance(client, Client):
+        raise TypeError(f"client must be a Client or None, not {type(client).__name__}")
+    return (client or _default_client()).watch(poll=poll, existing=existing)

@@ -100,13 +100,13 @@ typedef struct conn {
     uint32_t     in_handler;  /* handlers that hold the dial now */
     uint32_t     state, error, extended_error, subentry;
     uint8_t      phase;
+    uint8_t      told_up;     /* RASCN_Connection was signalled, RASCN_Disconnection not yet */
     uint8_t      listed;      /* in the handle table and the list */
     uint8_t      in_entries;  /* in the entry table: a second dial of the entry finds it */
     uint8_t      paused;
     uint8_t      aborted;     /* hung up before the outcome */
     uint8_t      muted;       /* a RasDialFunc2 handler returned 0 (S8.28) */
     uint8_t      never_gone;
-    uint8_t      told_up;     /* RASCN_Connection was signalled, RASCN_Disconnection not yet */
     notifier     notify;
     struct lane *lane;        /* slow_device: handlers that run beside the dial */
     uint8_t      correlation[16];
@@ -1006,8 +1006,6 @@ static int subentry_failed(session *s, uint32_t subentry)
     uint64_t bit = UINT64_C(1) << ((subentry == 0 ? 0 : subentry - 1) % 64);
     uint64_t all = s->subentries >= 64 ? UINT64_MAX : (UINT64_C(1) << s->subentries) - 1;
 
-    if ((s->up & bit) != 0 && s->up != bit)
-        sim_notify(RASCN_BandwidthRemoved, s->c->handle);
     s->down |= bit;
     s->up &= ~bit;
     return (s->down & all) == all;
@@ -1043,8 +1041,6 @@ static int enter_state(session *s, const sim_link_report *report)
         ended = 1;
         failed = what.state != RASCS_Connected || what.error != 0;
     } else if (what.state == RASCS_SubEntryConnected && what.error == 0) {
-        if (s->up != 0) /* a link more (assumed: also before the bundle as a whole is connected) */
-            sim_notify(RASCN_BandwidthAdded, c->handle);
         s->up |= UINT64_C(1) << ((what.subentry == 0 ? 0 : what.subentry - 1) % 64);
     } else if (what.error != 0 || what.state == RASCS_SubEntryDisconnected) {
         ended = failed = s->subentries < 2 || subentry_failed(s, what.subentry);
@@ -1066,6 +1062,10 @@ static int enter_state(session *s, const sim_link_report *report)
             set_due(c, clock->now(clock) + report->lasts_ns);
         c->told_up = 1;
         sim_notify(RASCN_Connection, c->handle);
+    } else if (s->up != 0 && what.state == RASCS_SubEntryDisconnected) { /* assumed: also before the whole is connected */
+        sim_notify(RASCN_BandwidthRemoved, c->handle);
+    } else if ((s->up & (s->up - 1)) != 0 && what.state == RASCS_SubEntryConnected) { /* not the first */
+        sim_notify(RASCN_BandwidthAdded, c->handle);
     }
     if (s->knobs[SIM_KNOB_watch_spurious] != 0)
         sim_notify(SIM_NOTIFY_NOTHING, 0);

@@ -45,14 +45,14 @@ enum sim_function { RASAPI_FUNCTIONS(SIM_FUNCTION_ID) SIM_FUNCTION_COUNT };
     X(never_gone, 0, "S8.44: 1 = the status never becomes invalid")                                                           \
     X(status_stub, 0, "S4.16: 1 = status returns 0 for any handle and fills nothing, as Wine's stub does")                    \
     X(closing_state, 8193, "S3 UNSURE: the state that status shows while a hang-up runs; 0: the last one entered")            \
+    X(watch_fires_once, 0, "S4.13: 1 = a registration signals its event once only until renewed, 2 = renewing is of no use")  \
+    X(watch_spurious, 0, "S4.13, S8.72: 1 = each state that any dial enters signals every registered event for nothing")      \
+    X(watch_silent, 0, "S4.13: 1 = registered events are never signalled")                                                    \
     X(reuse_handles, 0, "S8.13: 1 = a freed handle value is given to the next dial")                                          \
     X(known_notify, 1, "S1.8, S8.35: dial of a connected entry: 1 = one Connected notification, 0 = none")                    \
     X(list_dialing, 0, "S4.2: 1 = RasEnumConnections lists connections while they are being dialled")                         \
     X(list_grows, 0, "S8.55: the list seems to have grown this many times between two calls")                                 \
     X(empty_touches, 1, "S4.0: an empty list: 1 = *cb becomes 0, 0 = *cb stays untouched")                                    \
-    X(watch_fires_once, 0, "S4.13: 1 = a registration signals its event only once, and must be renewed; 2 = renewing is of no use") \
-    X(watch_spurious, 0, "S4.13, S8.72: 1 = each state that any dial enters signals every registered event for nothing")      \
-    X(watch_silent, 0, "S4.13: 1 = registered events are never signalled")                                                    \
     X(slow_device, 0, "S1.5: 1 = the dial goes on while a handler runs (slow devices)")                                       \
     X(message, 52429, "S1.4 UNSURE: unMsg of callbacks (0xCCCD)")
 
