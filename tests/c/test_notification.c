@@ -3,12 +3,17 @@
  * SPDX-License-Identifier: MIT
  *
  * Dials are synchronous ones of the four entries of office.pbk in tests/data, or in the folder RASX_TEST_DATA, on the virtual clock
- * where time matters. What must be signalled is waited for, because on Windows a signal travels through a thread of the system.
+ * where time matters. What must be signalled is waited for: on Windows it may travel through a thread of the system.
  */
 #include "testhelp.h"
 
 #include "../../csrc/core.h"
 #include "../../csrc/rasapi32/engine.h"
+
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#endif
 
 #define MS UINT64_C(1000000)
 #define LONG_NS (20000 * MS) /* real time for what must happen */
@@ -85,6 +90,12 @@ TEST(test_relay_signals)
         CHECK(heard(&e));
     }
     rasx__relay_drop(held);
+#ifdef _WIN32 /* as another RAS does it */
+    for (int i = 0; i < 2; i++) {
+        CHECK(SetEvent((HANDLE)e.handle));
+        CHECK(heard(&e));
+    }
+#endif
     close_ear(&e);
 }
 
@@ -190,7 +201,7 @@ TEST(test_wrong_arguments)
     CHECK_EQ(listen_to(&e, ALL, EVERYTHING), 0);
     CHECK(silent(&e)); /* registering sets nothing (measured, S4.2) */
     close_ear(&e);
-#ifndef _WIN32 /* there the handle of a closed relay still is one, kept for the next */
+#ifndef _WIN32 /* there the handle of a closed relay still is an event, kept for the next */
     CHECK_EQ(listen_to(&e, ALL, EVERYTHING), 6);
 #endif
 }
@@ -261,9 +272,7 @@ TEST(test_s8_72_coalesced)
         HRASCONN handle = dial("Office VPN");
         CHECK_EQ(sim->drop((uint64_t)(uintptr_t)handle, 829), 0);
         CHECK(heard(&e));
-#ifndef _WIN32 /* there the system's thread may deliver the second one a moment later */
         CHECK(silent(&e));
-#endif
     }
     close_ear(&e);
 }
