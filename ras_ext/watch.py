@@ -69,6 +69,17 @@ class _Known(NamedTuple):
     since_ns: int
 
 
+class _Parcel:
+    """A change on its way to somebody. `taken` is set in the last step before it is returned, so that an interrupt loses none."""
+
+    __slots__ = ("change", "taken", "taker")
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.taken = False
+        self.taker: int | None = None  # the thread that is about to return it, or was struck when it was
+
+
 class Watch:
     """Reports what changes among a machine's connections; from `Client.watch`.
 
@@ -89,7 +100,7 @@ class Watch:
         self._client = client
         self._lock = threading.RLock()  # held while the connections are listed and compared
         # What stood at the last look, and what nobody has taken yet: one object, so that an interrupt finds both old or both new.
-        self._state: tuple[dict[Identity, _Known], tuple[Change, ...]] = ({}, ())
+        self._state: tuple[dict[Identity, _Known], tuple[_Parcel, ...]] = ({}, ())
         self._stale = False  # listing is due
         self._failures = 0
         code, handle = _ffi.open_watch(client._hub.client, round(poll * 1000))
@@ -134,7 +145,7 @@ class Watch:
                 self._stale = True  # what struck here may have cost the only signal
                 raise
             if self._state[0] is known:  # else a signal handler has looked meanwhile, later than this
-                self._state = (fresh, self._state[1] + tuple(changes))
+                self._state = (fresh, self._state[1] + tuple(map(_Parcel, changes)))
             else:
                 self._stale = True
 
@@ -203,13 +214,21 @@ class Watch:
 
     # --- Taking ---------------------------------------------------------------------------------------------------------------
 
-    def _take(self) -> Change | None:
+    def _take(self) -> _Parcel | None:
+        """Chooses the next one for this thread: the same again if the thread was struck before it could return it."""
+        me = threading.get_ident()
         with self._lock:
-            known, changes = self._state
-            if not changes:
-                return None
-            self._state = (known, changes[1:])
-            return changes[0]
+            known, parcels = self._state
+            gone = 0
+            while gone < len(parcels) and parcels[gone].taken:
+                gone += 1
+            if gone:
+                self._state = (known, parcels[gone:])
+            for parcel in self._state[1]:
+                if not parcel.taken and parcel.taker in (None, me):
+                    parcel.taker = me
+                    return parcel
+        return None
 
     def get(self, timeout: float | None = None) -> Change | None:
         """Waits for the next change.
@@ -231,6 +250,13 @@ class Watch:
 
         Source: S4.13.
         """
+        parcel = self._next(timeout)
+        if parcel is None:
+            return None
+        parcel.taken = True
+        return parcel.change
+
+    def _next(self, timeout: float | None) -> _Parcel | None:
         from .dial import seconds
 
         _ffi.check_fork()
@@ -242,9 +268,9 @@ class Watch:
                 self._look()
             if self.closed:
                 raise ClosedError(_ffi.E_CLOSED, "This watch, or its client, has been closed.")
-            change = self._take()
-            if change is not None:
-                return change
+            parcel = self._take()
+            if parcel is not None:
+                return parcel
             left_ns = SLICE_NS if deadline_ns is None else min(SLICE_NS, deadline_ns - hub.now())
             if left_ns <= 0:
                 return None
@@ -259,12 +285,13 @@ class Watch:
 
     def __next__(self) -> Change:
         try:
-            change = self.get()
+            parcel = self._next(None)
         except ClosedError:
             raise StopIteration from None
-        if change is None:
-            raise AssertionError("unreachable: without a time-out there is always a change")
-        return change
+        if parcel is None:
+            raise AssertionError("unreachable: without a time-out there is always one")
+        parcel.taken = True
+        return parcel.change
 
     @property
     def closed(self) -> bool:
@@ -285,6 +312,7 @@ class Watch:
         self.close()
 
     def __repr__(self) -> str:
-        known, changes = self._state
-        state = ", closed" if self.closed else f", {len(known)} up, {len(changes)} not taken"
+        known, parcels = self._state
+        left = sum(not parcel.taken for parcel in parcels)
+        state = ", closed" if self.closed else f", {len(known)} up, {left} not taken"
         return f"<ras_ext.Watch of {self._client.api!r}{state}>"

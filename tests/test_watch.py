@@ -13,11 +13,12 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
 from helping import BOUND_S, python, run_threads, until
+from holding import is_ours
 
 import ras_ext
 from ras_ext import Change, ChangeKind, Client, Connection, HangUp, Watch, _ffi
@@ -157,7 +158,7 @@ def test_links_that_join_and_leave(virtual: Machine, client: Client, monkeypatch
 # --- Notification and polling -----------------------------------------------------------------------------------------
 
 
-def test_s8_50_dropped_by_the_other_side(virtual: Machine, client: Client) -> None:
+def test_s8_50_dropped_is_reported_at_once(virtual: Machine, client: Client) -> None:
     """The event fires although nobody polls; status says 6, and that the reason is not known is said honestly."""
     connection = up(client)
     assert connection.dropped is None
@@ -302,7 +303,7 @@ def test_real_clock_and_several_takers(sim: Machine, client: Client) -> None:
                 until(lambda seen=seen: watch._state[0] is not seen and len(watch._state[0]) == 1)  # type: ignore[misc]
                 connection.hang_up()
                 until(lambda: not watch._state[0])
-            until(lambda: not watch._state[1])
+            until(lambda: all(parcel.taken for parcel in watch._state[1]))
             watch.close()
             return []
 
@@ -370,6 +371,51 @@ def test_interrupted_look_is_made_up_for(sim: Machine, client: Client, monkeypat
             watch.get(BOUND_S)
         assert story(take(watch, 1, 0.5)) == [(CONNECTED, "Office VPN")]
         connection.hang_up()
+
+
+def test_an_interrupt_at_every_point_of_a_watch(sim: Machine, client: Client) -> None:
+    """KeyboardInterrupt at one point after the other of taking a change: each change comes exactly once all the same."""
+    sim.script(None, "connect_now")
+    sim.knob("hangup_delay_ms", 0)
+    with client.watch(poll=NEVER_POLLS) as watch:
+
+        def play(strike_at: int) -> int:
+            points = 0
+
+            def profile(frame: FrameType, event: str, argument: object) -> None:
+                nonlocal points
+                if event not in ("call", "c_return") or not is_ours(frame.f_code.co_filename):
+                    return
+                if frame.f_code.co_name in ("__del__", "profile"):  # what is raised in a destructor, Python drops
+                    return
+                points += 1
+                if points == strike_at:
+                    raise KeyboardInterrupt
+
+            got: list[Change | None] = []
+            for kind in (CONNECTED, DISCONNECTED):
+                if kind is CONNECTED:
+                    up(client)
+                else:
+                    sim.drop(client.connections()[0])
+                for _ in range(2):
+                    sys.setprofile(profile)
+                    try:
+                        change = watch.get(BOUND_S)
+                    except KeyboardInterrupt:
+                        continue
+                    finally:
+                        sys.setprofile(None)
+                    got.append(change)
+                    break
+            assert [change and change.kind for change in got] == [CONNECTED, DISCONNECTED], f"struck at {strike_at}"
+            return points
+
+        total = play(0)
+        assert total > 20
+        for strike_at in range(1, total + 1):
+            play(strike_at)
+        assert watch.get(0.6) is None
 
 
 def test_program_ends_while_a_thread_watches(book: Path) -> None:
