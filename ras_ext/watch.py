@@ -312,6 +312,8 @@ class Watch:
         self.close()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_handle"):  # shown by a traceback of __init__
+            return "<ras_ext.Watch, not open>"
         known, parcels = self._state
         left = sum(not parcel.taken for parcel in parcels)
         state = ", closed" if self.closed else f", {len(known)} up, {left} not taken"
