@@ -79,8 +79,8 @@ typedef struct rasx__slot {
     rasx__a32     settled;    /* 0; 1: the SETTLED record waits; 2: somebody took it and releases the slot */
     rasx__a32     lost;       /* notifications that found the ring full */
     rasx__a32     links;      /* links that will be dialled at once, as the phone book says; 0: not known */
-    rasx__a32     links_seen; /* highest subentry announced */
     rasx__a32     hung_up;    /* connected, and hung up by its user before the dial's thread had counted the reference */
+    rasx__a64     links_seen; /* bits of the subentries announced (64 at most) */
     rasx__a64     links_failed; /* bits of the subentries that have failed (64 at most) */
     rasx__a32     first_error;  /* of a subentry */
     rasx__a32     paused;     /* 0; 1: a pause waits for an answer; 2: it has been answered */

@@ -129,8 +129,8 @@ rasx__slot *rasx__slot_acquire(rasx_queue *queue, uint32_t capacity, uint64_t de
         rasx__store_relaxed(&slot->settled, 0);
         rasx__store_relaxed(&slot->lost, 0);
         rasx__store_relaxed(&slot->links, 0);
-        rasx__store_relaxed(&slot->links_seen, 0);
         rasx__store_relaxed(&slot->hung_up, 0);
+        rasx__store64(&slot->links_seen, 0);
         rasx__store64(&slot->links_failed, 0);
         rasx__store_relaxed(&slot->first_error, 0);
         rasx__store_relaxed(&slot->paused, 0);
@@ -230,10 +230,17 @@ static void tell_embedder(rasx_queue *queue, const rasx_event *event)
     (void)rasx__sub(&queue->calling, 1);
 }
 
+static void set_bit(rasx__a64 *bits, uint64_t bit)
+{
+    uint64_t was = rasx__load64(bits);
+    while (!(was & bit) && !rasx__cas64(bits, &was, was | bit)) {}
+}
+
 /* Whether the news of one subentry is not that of the whole: there are several, known beforehand or seen. */
 static int is_bundle(const rasx__slot *slot)
 {
-    return rasx__load_relaxed(&slot->links) > 1 || rasx__load_relaxed(&slot->links_seen) > 1;
+    uint64_t seen = rasx__load64(&slot->links_seen);
+    return rasx__load_relaxed(&slot->links) > 1 || (seen & (seen - 1)) != 0;
 }
 
 /* S2.3d: notes what became of one link, and keeps the first error. 1 when every link of a known number has failed; where their
@@ -276,8 +283,7 @@ void rasx__notified(rasx__slot *slot, uint64_t handle, uint32_t subentry, uint32
         uint64_t unknown = 0;
         (void)rasx__cas64(&slot->handle, &unknown, handle);
     }
-    uint32_t seen = rasx__load_relaxed(&slot->links_seen);
-    while (subentry > seen && !rasx__cas(&slot->links_seen, &seen, subentry)) {}
+    if (subentry > 0 && subentry <= 64) set_bit(&slot->links_seen, UINT64_C(1) << (subentry - 1));
     event.handle = handle ? handle : rasx__load64(&slot->handle);
     event.state = state;
     event.error = error;
