@@ -344,9 +344,9 @@ static void dial_main(void *argument)
     HRASCONN connection = NULL;
 
     clock->enter(clock, slot->order);
-    void *notifier = take_notifier(slot);
+    if (!is_decided(slot)) learn_links(slot);
+    void *notifier = take_notifier(slot); /* none when the dial was cancelled meanwhile */
     if (notifier) {
-        learn_links(slot);
         uint32_t code = call_ras_dial(slot, notifier, &connection);
         uint64_t unknown = 0, handle = (uint64_t)(uintptr_t)connection;
         if (handle && !rasx__cas64(&slot->handle, &unknown, handle)) rasx__store64(&slot->handle, handle);

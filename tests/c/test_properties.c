@@ -7,6 +7,7 @@
  * a table of the test's own.
  */
 #include "../../csrc/core.h"
+#include "../../csrc/rasapi32/ansi.h"
 #include "testhelp.h"
 
 #define MS UINT64_C(1000000)
@@ -243,6 +244,52 @@ TEST(test_s8_61_alternates_behind_the_record)
         CHECK_EQ(list[15], 0);
         CHECK_EQ(((uint8_t *)storage)[needed], 0xA5);
     }
+}
+
+/* The A form, which rasapi32.dll exports: the same record of the same version, in one byte a character. */
+TEST(test_s8_61_the_a_form)
+{
+    static const uint32_t narrow[] = { 1768, 1796, 2088, 2884, 2924, 2948, 3480 }; /* S5.2, A */
+    RASENTRYA *r = (RASENTRYA *)(void *)storage;
+    uint32_t bytes = 0;
+
+    fresh();
+    CHECK_EQ(sim_RasGetEntryPropertiesA(book_path, "Numbers", NULL, &bytes, NULL, NULL), 603);
+    CHECK_EQ(bytes, 3480 + 16);
+    CHECK_EQ(sim_RasGetEntryPropertiesA(book_path, "Nowhere", NULL, NULL, NULL, NULL), 623);
+    CHECK_EQ(sim_RasGetEntryPropertiesA(book_path, "Numbers", r, NULL, NULL, NULL), 87);
+    for (size_t i = 0; i < COUNT_OF(narrow); i++) {
+        const char *list;
+
+        memset(storage, 0xA5, sizeof storage);
+        r->dwSize = narrow[i];
+        bytes = narrow[i];
+        CHECK_EQ(sim_RasGetEntryPropertiesA(book_path, "Numbers", r, &bytes, NULL, NULL), 603);
+        CHECK_EQ(bytes, narrow[i] + 16);
+        CHECK_EQ(sim_RasGetEntryPropertiesA(book_path, "Numbers", r, &bytes, NULL, NULL), 0);
+        CHECK_STR(r->szDeviceType, "modem");
+        CHECK_STR(r->szLocalPhoneNumber, "5550100");
+        REQUIRE(r->dwAlternateOffset == narrow[i]);
+        list = (const char *)storage + narrow[i];
+        CHECK_STR(list, "5550101");
+        CHECK_STR(list + 8, "B\xFCro 2");
+        CHECK_EQ(list[15], 0);
+        CHECK_EQ((uint8_t)list[16], 0xA5);
+        r->dwSize = narrow[i] + 1;
+        CHECK_EQ(sim_RasGetEntryPropertiesA(book_path, "Numbers", r, &bytes, NULL, NULL), 632);
+    }
+    bytes = ROOM;
+    r->dwSize = sizeof *r;
+    CHECK_EQ(sim_RasGetEntryPropertiesA(book_path, "Office", r, &bytes, NULL, NULL), 0);
+    CHECK_EQ(bytes, sizeof *r);
+    CHECK_EQ(r->dwAlternateOffset, 0);
+    CHECK_EQ(r->dwNetworkOutageTime, 1800);
+    CHECK_STR(r->szPrerequisiteEntry, "ISP");
+    CHECK_STR(r->szIDi, "me");
+    check_bytes(&r->ipv6addr, "20010DB8000000000000000000000007");
+    CHECK_EQ(sim->knob(NULL, "entry_size", 3496), 0); /* S8.63 */
+    CHECK_EQ(sim_RasGetEntryPropertiesA(book_path, "Office", NULL, &bytes, NULL, NULL), 603);
+    CHECK_EQ(bytes, 1796);
 }
 
 /* --- RasGetSubEntryHandle ---------------------------------------------------------------------------------------------- */
@@ -664,7 +711,7 @@ TEST(test_s8_18_43_a_repeated_pause_and_giving_up)
 
 #define TESTS(X)                                                                                                              \
     X(test_s4_8_what_the_phone_book_says) X(test_s8_51_52_every_version_and_no_other) X(test_s4_0_protocol_and_errors)         \
-    X(test_s8_61_alternates_behind_the_record) X(test_s4_10_handles_of_links)                                                  \
+    X(test_s8_61_alternates_behind_the_record) X(test_s8_61_the_a_form) X(test_s4_10_handles_of_links)                         \
     X(test_s4_10_one_link_of_an_entry_that_is_dialled_as_needed) X(test_s8_74_a_link_that_failed_has_no_handle)                \
     X(test_s8_63_rasentry_steps_down_on_632) X(test_s8_63_a_system_that_never_agrees)                                          \
     X(test_s8_63_the_machine_as_an_old_system) X(test_s8_74_the_error_of_one_link_decides_nothing)                             \
