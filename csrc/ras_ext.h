@@ -117,7 +117,7 @@ typedef struct rasx_dial_options {
 
 typedef struct rasx_answer {      /* what a paused dial goes on with (S1.7); a NULL member stays as it was */
     uint32_t    size;             /* sizeof(rasx_answer) */
-    uint32_t    reserved;         /* 0 */
+    uint32_t    error;            /* 0; else there is no answer: the dial fails with this code (703, say), origin core */
     const char *username;
     const char *password;         /* after PasswordExpired: the new one. Copied masked; wipe your copy after the call */
     const char *domain;
@@ -229,6 +229,9 @@ RASX_API uint32_t rasx_window_post(uint64_t window, uint32_t state, uint32_t err
  * RASX_E_NOT_PAUSED; RASX_E_INVALID (bad UTF-8, over a limit); RASX_E_UNKNOWN_DIAL; 8. What RAS says comes as events. */
 RASX_API uint32_t rasx_dial_resume(rasx_dial dial, const rasx_answer *answer);
 
+/* *paused is 1 while a pause of the dial waits for an answer. Any thread, never blocks. 0 or RASX_E_UNKNOWN_DIAL. */
+RASX_API uint32_t rasx_dial_paused(rasx_dial dial, uint32_t *paused);
+
 /* How many notifications found the dial's ring full. Any thread, never blocks. */
 RASX_API uint32_t rasx_dial_lost(rasx_dial dial, uint32_t *lost);
 
@@ -244,6 +247,14 @@ RASX_API uint32_t rasx_get_status(rasx_client *client, uint64_t handle, rasx_sta
  * 0, 753 (owned by the router) or another code of RasHangUp. */
 RASX_API uint32_t rasx_hang_up(rasx_client *client, uint64_t handle, uint32_t all, uint32_t resume_ms, uint32_t timeout_ms,
                                uint32_t *result);
+
+/* The handle of one link of a multilink connection, counted from 1 (S4.10); rasx_get_status takes it too. May block in RAS for a
+ * moment. 0; 6 not connected; 618 that link is down; 259 beyond the last; RASX_E_NOT_AVAILABLE. */
+RASX_API uint32_t rasx_link_handle(rasx_client *client, uint64_t handle, uint32_t subentry, uint64_t *link);
+
+/* Hangs up one link by its handle. Does not wait for the end, because the status of a link may never tell it (S3, S8.48). Any
+ * thread but a native handler's; may block in RAS for a moment. 0, or the code of RasHangUp; 6 and 668: it is down already. */
+RASX_API uint32_t rasx_link_hang_up(rasx_client *client, uint64_t link);
 
 /* Lists: *count is the room on entry and the number available on return; 603 when the room was too small (nothing else is
  * written then). Any thread; may block in RAS. Source S4.0, S4.2 to S4.4. */
@@ -401,6 +412,9 @@ typedef struct rasx_api { /* append-only; check size before using a member that 
     uint32_t (*window_post)(uint64_t, uint32_t, uint32_t);
     const rasx_sim_api *(*sim_of)(rasx_client *);
     uint32_t (*dial_resume)(rasx_dial, const rasx_answer *);
+    uint32_t (*dial_paused)(rasx_dial, uint32_t *);
+    uint32_t (*link_handle)(rasx_client *, uint64_t, uint32_t, uint64_t *);
+    uint32_t (*link_hang_up)(rasx_client *, uint64_t);
     uint32_t (*watch_open)(rasx_client *, uint32_t, rasx_watch **);
     uint32_t (*watch_wait)(rasx_watch *, uint32_t, uint32_t, uint32_t *);
     void     (*watch_wake)(rasx_watch *);

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from . import _ffi
 from ._hub import SLICE_NS, Waiter
-from .errors import ClosedError, RasError, error_for
+from .errors import ClosedError, NotAvailableError, RasError, error_for
 from .events import HangUp, State, Substate, state_of
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .client import Client
 
 _SETTLE_NS = 1_000_000_000
+_LINK_IS_DOWN, _BEYOND_THE_LAST = 618, 259
+_MOST_LINKS = 255
 _USER_DISCONNECTION = 631
 _NO_CONNECTION = 668
 _GONE = (6, 668)  # of RasGetConnectStatus (S2.5)
@@ -216,11 +218,15 @@ class Connection:
 
         Source: S4.1, S2.5.
         """
+        return self._status(self._handle)
+
+    def _status(self, handle: int) -> ConnectionStatus:
         _, client = self._open()
-        code, raw = _ffi.get_status(client, self._handle)
+        code, raw = _ffi.get_status(client, handle)
         if raw is None:
             raise error_for(code, text=_ffi.error_text(client, code), entry=self._entry)
-        self._last_error = raw.error or self._last_error
+        if handle == self._handle:  # the error of one link is not that of the whole
+            self._last_error = raw.error or self._last_error
         return ConnectionStatus(
             state_of(raw.state),
             raw.error,
@@ -232,6 +238,33 @@ class Connection:
             raw.phone_number,
         )
 
+    def links(self) -> list[Link]:
+        """The links of a multilink connection, those that are down included; a plain connection has one.
+
+        Returns:
+            Links, in the order of the entry's subentries.
+
+        Raises:
+            RasError: 6 or 668 when the connection is gone.
+            NotAvailableError: this implementation lacks RasGetSubEntryHandle.
+            ClosedError: the client has been closed.
+
+        Threads: any; may block in RAS for a moment, with the GIL released.
+
+        Source: S2.3d, S4.10.
+        """
+        _, client = self._open()
+        found: list[Link] = []
+        for subentry in range(1, _MOST_LINKS + 1):
+            code, handle = _ffi.link_handle(client, self._handle, subentry)
+            if code == _BEYOND_THE_LAST:
+                break
+            if code == _ffi.E_NOT_AVAILABLE:
+                raise NotAvailableError("This RAS has no RasGetSubEntryHandle.", entry=self._entry)
+            if code not in (0, _LINK_IS_DOWN):
+                raise error_for(code, _ffi.error_text(client, code), entry=self._entry)
+            found.append(Link(self, subentry, handle))
+        return found
     # --- The end of a connection ---
 
     @property
@@ -390,3 +423,79 @@ class Connection:
     def __repr__(self) -> str:
         state = "" if self._result is None else f", hung up: {self._result.label}"
         return f"<ras_ext.Connection {self._handle:#x} to {self._entry!r}{state}>"
+
+
+class Link:
+    """One link of a multilink connection, as `Connection.links` found it.
+
+    Links that come and go later are not followed: ask for `links()` again.
+
+    Threads: every method may be called from any thread.
+
+    Source: S2.3d, S4.10.
+    """
+
+    __slots__ = ("_connection", "_handle", "_subentry")
+
+    def __init__(self, connection: Connection, subentry: int, handle: int) -> None:
+        self._connection = connection
+        self._subentry = subentry
+        self._handle = handle
+
+    @property
+    def subentry(self) -> int:
+        """Which of the entry's subentries it is, counted from 1."""
+        return self._subentry
+
+    @property
+    def handle(self) -> int:
+        """The HRASCONN of this link as an int; 0 when the link was down."""
+        return self._handle
+
+    @property
+    def up(self) -> bool:
+        """Whether the link stood when `Connection.links` was called."""
+        return self._handle != 0
+
+    def status(self) -> ConnectionStatus:
+        """Asks RAS for the state of this link. After `hang_up` it need not ever say that the link is gone (S8.48).
+
+        Raises:
+            RasError: 618 when the link was down; 6 or 668 when it is gone.
+            ClosedError, ForkedError: as `Connection.status`.
+
+        Threads: any; may block in RAS for a moment, with the GIL released.
+
+        Source: S4.1, S4.10.
+        """
+        if not self._handle:
+            raise error_for(_LINK_IS_DOWN, entry=self._connection.entry)
+        return self._connection._status(self._handle)
+
+    def hang_up(self) -> bool:
+        """Hangs up this link alone. Does not wait for the end, which the status of a link may never tell (S3).
+
+        Returns:
+            True when this call hung it up, False when the link was down already.
+
+        Raises:
+            RasError: RasHangUp refused.
+            ClosedError, ForkedError: as `Connection.hang_up`.
+
+        Threads: any; may block in RAS for a moment, with the GIL released.
+
+        Source: S3, S8.48.
+        """
+        _, client = self._connection._open()
+        if not self._handle:
+            return False
+        code = _ffi.link_hang_up(client, self._handle)
+        if code in (6, _LINK_IS_DOWN, 668):
+            return False
+        if code != 0:
+            raise error_for(code, _ffi.error_text(client, code), entry=self._connection.entry)
+        return True
+
+    def __repr__(self) -> str:
+        state = f"{self._handle:#x}" if self._handle else "down"
+        return f"<ras_ext.Link {self._subentry} of {self._connection.entry!r}, {state}>"

@@ -189,15 +189,12 @@ class Watch:
     @staticmethod
     def _links(connection: Connection, rows: list[_ffi.RawConnection]) -> frozenset[int] | None:
         """The links of a connection that stand, by subentry; None when that is not known just now."""
-        ask = getattr(connection, "links", None)
         try:
-            if ask is not None:
-                return frozenset(int(link.subentry) for link in ask() if link.up)
+            return frozenset(link.subentry for link in connection.links() if link.up)
         except NotAvailableError:
-            pass
+            return frozenset(raw.subentry for raw in rows)
         except RasError:  # it is just coming or going
             return None
-        return frozenset(raw.subentry for raw in rows)
 
     def _why(self, old: _Known, reused: bool) -> RasError:
         """Why a connection went, told to every Connection of this process that stands for it."""

@@ -141,7 +141,7 @@ def test_links_that_join_and_leave(virtual: Machine, client: Client, monkeypatch
             raise ras_ext.RasError(6)
         return [SimpleNamespace(subentry=subentry, up=subentry in links) for subentry in (1, 2, 3)]
 
-    monkeypatch.setattr(Connection, "links", ask, raising=False)
+    monkeypatch.setattr(Connection, "links", ask)
     connection = up(client)
     with client.watch(poll=1, existing=True) as watch:
         assert story(take(watch, 1)) == [(CONNECTED, "Office VPN")]
@@ -153,6 +153,19 @@ def test_links_that_join_and_leave(virtual: Machine, client: Client, monkeypatch
         links[:] = [2]
         assert [(change.kind, change.link) for change in take(watch, 1)] == [(ChangeKind.LINK_REMOVED, 3)]
     connection.hang_up()
+
+
+def test_links_of_a_multilink_connection(virtual: Machine, client: Client) -> None:
+    """A link that is lost is told at once, by notification; the last one takes the connection with it."""
+    office = Path(__file__).parent / "data" / "office.pbk"
+    connection = client.dial("Branch Multilink", phonebook=office).result()
+    with client.watch(poll=NEVER_POLLS) as watch:
+        first, second = connection.links()
+        virtual.drop(second.handle)
+        (change,) = take(watch, 1)
+        assert (change.kind, change.connection, change.link) == (ChangeKind.LINK_REMOVED, connection, 2)
+        virtual.drop(first.handle)
+        assert story(take(watch, 1)) == [(DISCONNECTED, "Branch Multilink")]
 
 
 # --- Notification and polling -----------------------------------------------------------------------------------------

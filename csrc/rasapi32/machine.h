@@ -53,6 +53,8 @@ enum sim_function { RASAPI_FUNCTIONS(SIM_FUNCTION_ID) SIM_FUNCTION_COUNT };
     X(list_dialing, 0, "S4.2: 1 = RasEnumConnections lists connections while they are being dialled")                         \
     X(list_grows, 0, "S8.55: the list seems to have grown this many times between two calls")                                 \
     X(empty_touches, 1, "S4.0: an empty list: 1 = *cb becomes 0, 0 = *cb stays untouched")                                    \
+    X(link_gone, 1, "S8.48: status of a link that was hung up by itself: 0 = as before, 1 = Disconnected, 2 = code 6")       \
+    X(entry_size, 0, "S8.63: the largest RASENTRY that this system knows; others get 632. 0: the newest")                     \
     X(slow_device, 0, "S1.5: 1 = the dial goes on while a handler runs (slow devices)")                                       \
     X(message, 52429, "S1.4 UNSURE: unMsg of callbacks (0xCCCD)")
 
