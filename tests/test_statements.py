@@ -413,6 +413,8 @@ KNOBS: dict[str, tuple[dict[str, int], ...]] = {
     "list_dialing": ({"list_dialing": 1},),
     "list_grows": ({"list_grows": 3},),
     "empty_touches": ({"empty_touches": 0},),
+    "link_gone": ({"link_gone": 0}, {"link_gone": 2}),
+    "entry_size": ({"entry_size": 1},),
     "slow_device": ({"slow_device": 1},),
     "message": ({"message": 0xC123},),
 }
