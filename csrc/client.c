@@ -162,7 +162,14 @@ static const rasx_api api_table = {
     .sim_get_api = rasx_sim_get_api,
     .window_post = rasx_window_post,
     .dial_resume = rasx_dial_resume,
+    .dial_paused = rasx_dial_paused,
+    .link_handle = rasx_link_handle,
+    .link_hang_up = rasx_link_hang_up,
     .sim_of = rasx_sim_of,
+    .watch_open = rasx_watch_open,
+    .watch_wait = rasx_watch_wait,
+    .watch_wake = rasx_watch_wake,
+    .watch_close = rasx_watch_close,
 };
 
 const rasx_api *rasx_get_api(void) { return &api_table; }

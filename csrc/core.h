@@ -9,6 +9,8 @@
  *   dial.c    the life of a dial, on its own native thread
  *   hangup.c  references that this process owns, RasHangUp, the bounded wait
  *   query.c   lists, status, names
+ *   entry.c   the properties of a phone-book entry
+ *   watch.c   hears that connections may have changed
  *   client.c  open, close, fork, counters, the function table
  */
 #ifndef RASX_CORE_H
@@ -30,9 +32,10 @@ struct rasx_client {
     rasx_clock   *clock;
     char         *phonebook;  /* default of calls that name none; NULL: the system's */
     rasx__a32     closed;
-    rasx__a32     users;      /* the owner, each queue, each dial thread; freed at 0 */
+    rasx__a32     users;      /* the owner, each queue, watch and dial thread; freed at 0 */
     rasx__a32     threads;    /* dial threads that have not ended */
     rasx__a64     dials;      /* started so far: breaks ties between timers of a virtual clock */
+    rasx__a32     entry_version; /* how many steps down RASENTRY's versions this system needs (entry.c) */
     rasx__event   idle;       /* set when the last dial thread ends */
 };
 
@@ -76,8 +79,11 @@ typedef struct rasx__slot {
     rasx__a32     decided;    /* enum rasx_outcome: NONE, CONNECTED or FAILED; claimed once */
     rasx__a32     settled;    /* 0; 1: the SETTLED record waits; 2: somebody took it and releases the slot */
     rasx__a32     lost;       /* notifications that found the ring full */
-    rasx__a32     links_seen; /* highest subentry announced */
+    rasx__a32     links;      /* links that will be dialled at once, as the phone book says; 0: not known */
     rasx__a32     hung_up;    /* connected, and hung up by its user before the dial's thread had counted the reference */
+    rasx__a64     links_seen; /* bits of the subentries announced (64 at most) */
+    rasx__a64     links_failed; /* bits of the subentries that have failed (64 at most) */
+    rasx__a32     first_error;  /* of a subentry */
     rasx__a32     paused;     /* 0; 1: a pause waits for an answer; 2: it has been answered */
     rasx__aptr    answer;     /* rasx__params: what the answer changes */
     rasx__a64     handle;     /* the first HRASCONN that RasDial or a notification told */
@@ -165,6 +171,12 @@ uint32_t rasx__reference_total(void);
  * patient: 1 to wait on through interruptions (dial threads). */
 uint32_t rasx__hang_up(const rasapi *ras, rasx_clock *clock, uint64_t handle, int owned, int all, uint32_t resume_ms,
                        uint32_t timeout_ms, int patient, uint32_t *result);
+
+/* --- entry.c --- */
+
+/* The properties of an entry: 0 and a record to be freed, or a code; RASX_E_NOT_AVAILABLE where RAS lacks the function. Members that
+ * this system's version of the structure lacks are 0. May block in RAS. */
+uint32_t rasx__entry_properties(rasx_client *client, const char16_t *phonebook, const char16_t *entry, RASENTRYW **record);
 
 /* --- client.c --- */
 

@@ -200,6 +200,20 @@ static void *take_notifier(rasx__slot *slot)
     return notifier;
 }
 
+/* How many links the dial will have, so that the error of one is not taken for that of all (S2.3d). Not known: 0. With dial as
+ * needed it is one. */
+static void learn_links(rasx__slot *slot)
+{
+    const rasx__params *p = slot->params;
+    RASENTRYW *record = NULL;
+    if (!text_of(p, RASX__ENTRY)[0]) return;
+    const char16_t *phonebook = is_given(p, RASX__PHONEBOOK) ? text_of(p, RASX__PHONEBOOK) : NULL;
+    if (rasx__entry_properties(slot->client, phonebook, text_of(p, RASX__ENTRY), &record) != 0) return;
+    uint32_t links = record->dwDialMode == RASEDM_DialAsNeeded || record->dwSubEntries == 0 ? 1 : record->dwSubEntries;
+    rasx__store(&slot->links, links);
+    free(record);
+}
+
 /* What the status says of the dial as a whole (S2.5). */
 static enum rasx_outcome read_status(const rasx__slot *slot, uint64_t handle, uint32_t *error)
 {
@@ -211,10 +225,12 @@ static enum rasx_outcome read_status(const rasx__slot *slot, uint64_t handle, ui
     if (code == 6 || code == 668) return RASX_OUTCOME_FAILED;
     if (code != 0) return RASX_OUTCOME_NONE; /* the call failed, which says nothing of the connection */
     if (status.rasconnstate & RASCS_PAUSED && slot->paused_states) return RASX_OUTCOME_NONE;
+    uint32_t first = rasx__load_relaxed(&slot->first_error);
+    if (status.dwError != 0) *error = first != 0 ? first : *error;
     if (status.dwError != 0) return RASX_OUTCOME_FAILED;
     if (status.rasconnstate == RASCS_Connected) return RASX_OUTCOME_CONNECTED;
     if (!(status.rasconnstate & RASCS_DONE)) return RASX_OUTCOME_NONE;
-    *error = 668;
+    *error = first != 0 ? first : 668;
     return RASX_OUTCOME_FAILED;
 }
 
@@ -291,12 +307,27 @@ uint32_t rasx_dial_resume(rasx_dial dial, const rasx_answer *answer)
         rasx__params_free(changes);
         code = RASX_E_NOT_PAUSED;
     }
-    if (code == 0) {
+    if (code == 0 && answer->error != 0) {
+        rasx__params_free(changes);
+        (void)rasx__decide(slot, RASX_OUTCOME_FAILED, answer->error, RASX_FROM_CORE);
+    } else if (code == 0) {
         rasx__store_ptr(&slot->answer, changes); /* nobody else stores here before the next pause */
         rasx__event_set(&slot->wake);
     }
     rasx__unpin(slot);
     return code;
+}
+
+uint32_t rasx_dial_paused(rasx_dial dial, uint32_t *paused)
+{
+    if (!paused) return RASX_E_INVALID;
+    *paused = 0;
+    if (rasx__forked()) return RASX_E_FORKED;
+    rasx__slot *slot = rasx__pin(dial);
+    if (!slot) return RASX_E_UNKNOWN_DIAL;
+    *paused = !is_decided(slot) && rasx__load_seq(&slot->paused) == 1;
+    rasx__unpin(slot);
+    return 0;
 }
 
 /* --- The life --- */
@@ -313,7 +344,8 @@ static void dial_main(void *argument)
     HRASCONN connection = NULL;
 
     clock->enter(clock, slot->order);
-    void *notifier = take_notifier(slot);
+    if (!is_decided(slot)) learn_links(slot);
+    void *notifier = take_notifier(slot); /* none when the dial was cancelled meanwhile */
     if (notifier) {
         uint32_t code = call_ras_dial(slot, notifier, &connection);
         uint64_t unknown = 0, handle = (uint64_t)(uintptr_t)connection;

@@ -191,6 +191,27 @@ uint32_t rasx__hang_up(const rasapi *ras, rasx_clock *clock, uint64_t handle, in
     return 0;
 }
 
+uint32_t rasx_link_handle(rasx_client *client, uint64_t handle, uint32_t subentry, uint64_t *link)
+{
+    HRASCONN found = NULL;
+    if (!client || !link || subentry == 0) return RASX_E_INVALID;
+    *link = 0;
+    if (rasx__forked()) return RASX_E_FORKED;
+    if (rasx__load(&client->closed)) return RASX_E_CLOSED;
+    if (!client->ras->RasGetSubEntryHandleW) return RASX_E_NOT_AVAILABLE;
+    uint32_t code = client->ras->RasGetSubEntryHandleW((HRASCONN)(uintptr_t)handle, subentry, &found);
+    if (code == 0) *link = (uint64_t)(uintptr_t)found;
+    return code;
+}
+
+uint32_t rasx_link_hang_up(rasx_client *client, uint64_t link)
+{
+    if (!client) return RASX_E_INVALID;
+    if (rasx__forked()) return RASX_E_FORKED;
+    if (rasx__load(&client->closed)) return RASX_E_CLOSED;
+    return link == 0 ? 6 : client->ras->RasHangUpW((HRASCONN)(uintptr_t)link);
+}
+
 uint32_t rasx_hang_up(rasx_client *client, uint64_t handle, uint32_t all, uint32_t resume_ms, uint32_t timeout_ms,
                       uint32_t *result)
 {

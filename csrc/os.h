@@ -100,6 +100,20 @@ int  rasx__event_wait(rasx__event *event, uint64_t timeout_ns);
 /* The same, but leaves the event set: for a waiter whose wake-up others must be able to see until it has acted on it. */
 int  rasx__event_peek(rasx__event *event, uint64_t timeout_ns);
 
+/* --- Relays: an event of ours in the form in which a RAS takes one -------------------------------------------------------- */
+
+/* A handle that a RAS may set from outside, at any time and from any thread: on Windows that of an auto-reset event, whose signal
+ * a thread of the system hands on to `target`; elsewhere a number that names a place in a table. NULL without resources. Places
+ * are recycled, never freed: a RAS that signals a handle after rasx__relay_close reaches nobody or, where the place is in use
+ * again, wakes somebody for nothing. */
+void *rasx__relay_open(rasx__event *target);
+void  rasx__relay_close(void *handle); /* after it `target` is not touched any more; waits for a signal that is under way */
+
+/* For an implementation of RAS: what it keeps of the handle that a caller gave, who may close it whenever he likes. */
+uint64_t rasx__relay_hold(void *handle);   /* 0 for what is no such handle */
+int      rasx__relay_signal(uint64_t held); /* 1; 0 when there is nobody any more. Never waits */
+void     rasx__relay_drop(uint64_t held);
+
 /* --- Threads, time, chance ------------------------------------------------------------------------------------------- */
 
 /* Starts a detached thread with all signals blocked. 0, or -1 when the system refuses. */

@@ -366,6 +366,75 @@ int rasx__event_wait(rasx__event *event, uint64_t timeout_ns)
 
 int rasx__event_is_set(const rasx__event *event) { return rasx__load(&event->word) == 1; }
 
+/* --- Relays ------------------------------------------------------------------------------------------------------------ */
+
+/* A handle is the number of its place (from 1) and, above that, of the place's lives so far: so one that has been closed matches
+ * nothing, whoever still has it. The lock is a leaf and never held across anything but setting an event. */
+enum { RELAYS = 1024, RELAY_BITS = 11 };
+
+static rasx__mutex relay_lock = RASX_MUTEX_INIT;
+static struct {
+    rasx__event *target; /* NULL: free */
+    uintptr_t    lives;
+} relays[RELAYS];
+static uint32_t relay_next; /* where to look for a free one: the longest unused of them */
+
+static uintptr_t relay_number(uint32_t place) { return relays[place].lives << RELAY_BITS | (place + 1); }
+
+/* With the lock. RELAYS when the handle names none that is open. */
+static uint32_t relay_place(uintptr_t number)
+{
+    const uintptr_t place = (number & (((uintptr_t)1 << RELAY_BITS) - 1)) - 1; /* 0 wraps to what is no place */
+    if (place >= RELAYS || relays[place].target == NULL || relay_number((uint32_t)place) != number) return RELAYS;
+    return (uint32_t)place;
+}
+
+void *rasx__relay_open(rasx__event *target)
+{
+    void *handle = NULL;
+    rasx__lock(&relay_lock);
+    for (uint32_t i = 0; i < RELAYS && handle == NULL; i++) {
+        const uint32_t place = (relay_next + i) % RELAYS;
+        if (relays[place].target != NULL) continue;
+        relay_next = (place + 1) % RELAYS;
+        relays[place].target = target;
+        relays[place].lives++;
+        handle = (void *)relay_number(place);
+    }
+    rasx__unlock(&relay_lock);
+    return handle;
+}
+
+void rasx__relay_close(void *handle)
+{
+    uint32_t place;
+    rasx__lock(&relay_lock);
+    place = relay_place((uintptr_t)handle);
+    if (place < RELAYS) relays[place].target = NULL;
+    rasx__unlock(&relay_lock);
+}
+
+uint64_t rasx__relay_hold(void *handle)
+{
+    uint32_t place;
+    rasx__lock(&relay_lock);
+    place = relay_place((uintptr_t)handle);
+    rasx__unlock(&relay_lock);
+    return place < RELAYS ? (uint64_t)(uintptr_t)handle : 0;
+}
+
+int rasx__relay_signal(uint64_t held)
+{
+    uint32_t place;
+    rasx__lock(&relay_lock);
+    place = relay_place((uintptr_t)held);
+    if (place < RELAYS) rasx__event_set(relays[place].target);
+    rasx__unlock(&relay_lock);
+    return place < RELAYS;
+}
+
+void rasx__relay_drop(uint64_t held) { (void)held; }
+
 /* --- Threads ------------------------------------------------------------------------------------------------------------- */
 
 /* A thread per dial in flight: small, except under sanitizers, whose frames and redzones are not. */

@@ -244,6 +244,122 @@ int rasx__event_wait(rasx__event *event, uint64_t timeout_ns)
     return result;
 }
 
+/* --- Relays ------------------------------------------------------------------------------------------------------------ */
+
+/* The event handles are kept for the next relay: whether RAS has its own duplicate of one is not documented, so none is ever
+ * closed while RAS might still set it. An implementation of RAS in this copy of the code takes the short way to the target, so
+ * that on a virtual clock a signal is there at once; what it holds then is an odd number (a place and its lives), and else its
+ * own duplicate of the handle, whose lowest two bits are always 0. */
+enum { RELAYS = 1024, RELAY_BITS = 11 };
+
+typedef struct relay {
+    HANDLE       event;  /* NULL: never used */
+    HANDLE       wait;
+    rasx__event *target; /* NULL: closed, for those with the lock */
+    uint32_t     lives;
+    int          used;   /* with the lock */
+} relay;
+
+static rasx__mutex relay_lock = RASX_MUTEX_INIT;
+static relay       relays[RELAYS];
+
+/* With the lock. */
+static void relay_set(const relay *r)
+{
+    if (r->target != NULL) rasx__event_set(r->target);
+}
+
+static VOID CALLBACK relay_signalled(PVOID context, BOOLEAN timed_out)
+{
+    (void)timed_out;
+    rasx__lock(&relay_lock);
+    relay_set(context);
+    rasx__unlock(&relay_lock);
+}
+
+static void relay_use(relay *r, rasx__event *target, int used)
+{
+    rasx__lock(&relay_lock);
+    r->target = target;
+    r->used = used;
+    rasx__unlock(&relay_lock);
+}
+
+void *rasx__relay_open(rasx__event *target)
+{
+    relay *r = NULL;
+    rasx__lock(&relay_lock);
+    for (uint32_t i = 0; i < RELAYS && r == NULL; i++) {
+        if (!relays[i].used) r = &relays[i];
+    }
+    if (r != NULL) {
+        r->used = 1;
+        r->lives++;
+    }
+    rasx__unlock(&relay_lock);
+    if (r == NULL) return NULL;
+    if (r->event == NULL) r->event = CreateEventW(NULL, FALSE, FALSE, NULL);
+    else (void)ResetEvent(r->event);
+    relay_use(r, target, 1);
+    if (r->event == NULL || !RegisterWaitForSingleObject(&r->wait, r->event, relay_signalled, r, INFINITE, WT_EXECUTEINWAITTHREAD)) {
+        relay_use(r, NULL, 0);
+        return NULL;
+    }
+    return r->event;
+}
+
+/* With the lock: the relay in use that has this handle, or NULL. */
+static relay *relay_find(const void *handle)
+{
+    for (uint32_t i = 0; i < RELAYS; i++) {
+        if (relays[i].target != NULL && relays[i].event == (HANDLE)handle) return &relays[i];
+    }
+    return NULL;
+}
+
+void rasx__relay_close(void *handle)
+{
+    relay *r;
+    rasx__lock(&relay_lock);
+    r = relay_find(handle);
+    if (r != NULL) r->target = NULL;
+    rasx__unlock(&relay_lock);
+    if (r == NULL) return;
+    (void)UnregisterWaitEx(r->wait, INVALID_HANDLE_VALUE); /* waits for a callback that runs; without the lock, which that takes */
+    relay_use(r, NULL, 0);
+}
+
+uint64_t rasx__relay_hold(void *handle)
+{
+    HANDLE copy = NULL;
+    uint64_t held = 0;
+    const relay *r;
+    rasx__lock(&relay_lock);
+    r = relay_find(handle);
+    if (r != NULL) held = ((uint64_t)r->lives << RELAY_BITS | (uint64_t)(r - relays)) << 1 | 1;
+    rasx__unlock(&relay_lock);
+    if (held != 0) return held;
+    if (!DuplicateHandle(GetCurrentProcess(), (HANDLE)handle, GetCurrentProcess(), &copy, EVENT_MODIFY_STATE, FALSE, 0)) return 0;
+    return (uint64_t)(uintptr_t)copy;
+}
+
+int rasx__relay_signal(uint64_t held)
+{
+    const relay *r = &relays[(held >> 1) % RELAYS];
+    int here;
+    if ((held & 1) == 0) return SetEvent((HANDLE)(uintptr_t)held) != 0;
+    rasx__lock(&relay_lock);
+    here = r->target != NULL && r->lives == (uint32_t)(held >> (RELAY_BITS + 1));
+    if (here) relay_set(r);
+    rasx__unlock(&relay_lock);
+    return here;
+}
+
+void rasx__relay_drop(uint64_t held)
+{
+    if ((held & 1) == 0) (void)CloseHandle((HANDLE)(uintptr_t)held);
+}
+
 /* --- Threads ------------------------------------------------------------------------------------------------------------- */
 
 /* Only address space is reserved. RasDial itself runs on such a stack, with whatever providers it loads, so on 64-bit systems

@@ -117,7 +117,7 @@ typedef struct rasx_dial_options {
 
 typedef struct rasx_answer {      /* what a paused dial goes on with (S1.7); a NULL member stays as it was */
     uint32_t    size;             /* sizeof(rasx_answer) */
-    uint32_t    reserved;         /* 0 */
+    uint32_t    error;            /* 0; else there is no answer: the dial fails with this code (703, say), origin core */
     const char *username;
     const char *password;         /* after PasswordExpired: the new one. Copied masked; wipe your copy after the call */
     const char *domain;
@@ -229,6 +229,9 @@ RASX_API uint32_t rasx_window_post(uint64_t window, uint32_t state, uint32_t err
  * RASX_E_NOT_PAUSED; RASX_E_INVALID (bad UTF-8, over a limit); RASX_E_UNKNOWN_DIAL; 8. What RAS says comes as events. */
 RASX_API uint32_t rasx_dial_resume(rasx_dial dial, const rasx_answer *answer);
 
+/* *paused is 1 while a pause of the dial waits for an answer. Any thread, never blocks. 0 or RASX_E_UNKNOWN_DIAL. */
+RASX_API uint32_t rasx_dial_paused(rasx_dial dial, uint32_t *paused);
+
 /* How many notifications found the dial's ring full. Any thread, never blocks. */
 RASX_API uint32_t rasx_dial_lost(rasx_dial dial, uint32_t *lost);
 
@@ -245,6 +248,14 @@ RASX_API uint32_t rasx_get_status(rasx_client *client, uint64_t handle, rasx_sta
 RASX_API uint32_t rasx_hang_up(rasx_client *client, uint64_t handle, uint32_t all, uint32_t resume_ms, uint32_t timeout_ms,
                                uint32_t *result);
 
+/* The handle of one link of a multilink connection, counted from 1 (S4.10); rasx_get_status takes it too. May block in RAS for a
+ * moment. 0; 6 not connected; 618 that link is down; 259 beyond the last; RASX_E_NOT_AVAILABLE. */
+RASX_API uint32_t rasx_link_handle(rasx_client *client, uint64_t handle, uint32_t subentry, uint64_t *link);
+
+/* Hangs up one link by its handle. Does not wait for the end, because the status of a link may never tell it (S3, S8.48). Any
+ * thread but a native handler's; may block in RAS for a moment. 0, or the code of RasHangUp; 6 and 668: it is down already. */
+RASX_API uint32_t rasx_link_hang_up(rasx_client *client, uint64_t link);
+
 /* Lists: *count is the room on entry and the number available on return; 603 when the room was too small (nothing else is
  * written then). Any thread; may block in RAS. Source S4.0, S4.2 to S4.4. */
 RASX_API uint32_t rasx_list_connections(rasx_client *client, rasx_connection *list, uint32_t *count);
@@ -253,6 +264,27 @@ RASX_API uint32_t rasx_list_devices(rasx_client *client, rasx_device *list, uint
 
 /* RasValidateEntryName: 0 well-formed and new, 183 present, 123 malformed. Source S4.9. */
 RASX_API uint32_t rasx_validate_entry_name(rasx_client *client, const char *phonebook, const char *entry);
+
+/* --- Watching ------------------------------------------------------------------------------------------------------ */
+
+typedef struct rasx_watch rasx_watch; /* hears that connections of this machine may have changed; does not say which */
+
+/* Starts to listen (RasConnectionNotification), and looks anyway every poll_ms of the client's clock (0: 2,000), because systems
+ * were seen that notify once only, and where the function is missing. List the connections after this call: nothing that happens
+ * later is missed. Any thread; may block in RAS for a moment. The caller owns *watch. 0, RASX_E_CLOSED or 8. Source S4.13. */
+RASX_API uint32_t rasx_watch_open(rasx_client *client, uint32_t poll_ms, rasx_watch **watch);
+
+/* Blocks until something may have changed, timeout_ms (of the client's clock) have passed, or a signal arrived. *changed is 1 when
+ * the connections should be listed again; often nothing has changed. It listens again before it returns 1, so that what
+ * happens while the caller looks is told by the next call. One thread at a time. passive: as for rasx_queue_wait. 0, RASX_E_BUSY,
+ * or RASX_E_CLOSED when the watch or its client has been closed. */
+RASX_API uint32_t rasx_watch_wait(rasx_watch *watch, uint32_t timeout_ms, uint32_t passive, uint32_t *changed);
+
+/* Makes rasx_watch_wait return, with *changed 1. Any thread, never blocks. */
+RASX_API void rasx_watch_wake(rasx_watch *watch);
+
+/* Closes: a thread that is inside rasx_watch_wait leaves with RASX_E_CLOSED first. The pointer is dead afterwards. */
+RASX_API void rasx_watch_close(rasx_watch *watch);
 
 /* --- Codes --------------------------------------------------------------------------------------------------------- */
 
@@ -380,6 +412,13 @@ typedef struct rasx_api { /* append-only; check size before using a member that 
     uint32_t (*window_post)(uint64_t, uint32_t, uint32_t);
     const rasx_sim_api *(*sim_of)(rasx_client *);
     uint32_t (*dial_resume)(rasx_dial, const rasx_answer *);
+    uint32_t (*dial_paused)(rasx_dial, uint32_t *);
+    uint32_t (*link_handle)(rasx_client *, uint64_t, uint32_t, uint64_t *);
+    uint32_t (*link_hang_up)(rasx_client *, uint64_t);
+    uint32_t (*watch_open)(rasx_client *, uint32_t, rasx_watch **);
+    uint32_t (*watch_wait)(rasx_watch *, uint32_t, uint32_t, uint32_t *);
+    void     (*watch_wake)(rasx_watch *);
+    void     (*watch_close)(rasx_watch *);
 } rasx_api;
 
 /* The functions above as a table, for code that received this pointer instead of linking. Static storage. */

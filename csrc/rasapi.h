@@ -24,7 +24,11 @@
     X(uint32_t, RasGetErrorStringW, (uint32_t code, char16_t *text, uint32_t characters), 1)                                 \
     X(uint32_t, RasGetEntryDialParamsW, (const char16_t *phonebook, RASDIALPARAMSW *params, int32_t *has_password), 0)       \
     X(uint32_t, RasValidateEntryNameW, (const char16_t *phonebook, const char16_t *entry), 0)                                \
-    X(uint32_t, RasSetEntryDialParamsW, (const char16_t *phonebook, RASDIALPARAMSW *params, int32_t remove_password), 0)
+    X(uint32_t, RasSetEntryDialParamsW, (const char16_t *phonebook, RASDIALPARAMSW *params, int32_t remove_password), 0)      \
+    X(uint32_t, RasGetEntryPropertiesW, (const char16_t *phonebook, const char16_t *entry, RASENTRYW *record,                \
+                                         uint32_t *bytes, uint8_t *device_info, uint32_t *device_bytes), 0)                  \
+    X(uint32_t, RasGetSubEntryHandleW, (HRASCONN connection, uint32_t subentry, HRASCONN *link), 0)                     \
+    X(uint32_t, RasConnectionNotificationW, (HRASCONN connection, void *event, uint32_t flags), 0)
 
 #define RASAPI_MEMBER(ret, name, arguments, required) ret(RASAPI_CALL *name) arguments;
 

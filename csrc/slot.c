@@ -128,8 +128,11 @@ rasx__slot *rasx__slot_acquire(rasx_queue *queue, uint32_t capacity, uint64_t de
         rasx__store_relaxed(&slot->decided, RASX_OUTCOME_NONE);
         rasx__store_relaxed(&slot->settled, 0);
         rasx__store_relaxed(&slot->lost, 0);
-        rasx__store_relaxed(&slot->links_seen, 0);
+        rasx__store_relaxed(&slot->links, 0);
         rasx__store_relaxed(&slot->hung_up, 0);
+        rasx__store64(&slot->links_seen, 0);
+        rasx__store64(&slot->links_failed, 0);
+        rasx__store_relaxed(&slot->first_error, 0);
         rasx__store_relaxed(&slot->paused, 0);
         rasx__params_free(rasx__exchange_ptr(&slot->answer, NULL)); /* one that came after the end of the former dial */
         rasx__store64(&slot->handle, 0);
@@ -227,16 +230,45 @@ static void tell_embedder(rasx_queue *queue, const rasx_event *event)
     (void)rasx__sub(&queue->calling, 1);
 }
 
+static void set_bit(rasx__a64 *bits, uint64_t bit)
+{
+    uint64_t was = rasx__load64(bits);
+    while (!(was & bit) && !rasx__cas64(bits, &was, was | bit)) {}
+}
+
+/* Whether the news of one subentry is not that of the whole: there are several, known beforehand or seen. */
+static int is_bundle(const rasx__slot *slot)
+{
+    uint64_t seen = rasx__load64(&slot->links_seen);
+    return rasx__load_relaxed(&slot->links) > 1 || (seen & (seen - 1)) != 0;
+}
+
+/* S2.3d: notes what became of one link, and keeps the first error. 1 when every link of a known number has failed; where their
+ * number is not known, or the notifier does not tell whose news it is, the status of the whole decides. */
+static int all_links_failed(rasx__slot *slot, uint32_t subentry, uint32_t error, int failed)
+{
+    uint32_t none = 0, links = rasx__load_relaxed(&slot->links);
+    if (failed && error != 0) (void)rasx__cas(&slot->first_error, &none, error);
+    if (subentry == 0 || subentry > 64) return 0;
+    uint64_t bit = UINT64_C(1) << (subentry - 1), seen = rasx__load64(&slot->links_failed);
+    while (!rasx__cas64(&slot->links_failed, &seen, failed ? seen | bit : seen & ~bit)) {}
+    if (!failed || links < 2 || links > 64) return 0;
+    uint64_t all = links == 64 ? UINT64_MAX : (UINT64_C(1) << links) - 1;
+    return ((seen | bit) & all) == all;
+}
+
 /* What a notification means for the dial as a whole (S1.4, S2.1, S2.5). Nothing is guessed from the order of states. */
-static enum rasx_outcome judge(const rasx__slot *slot, uint32_t subentry, uint32_t state, uint32_t error, int *paused)
+static enum rasx_outcome judge(rasx__slot *slot, uint32_t subentry, uint32_t state, uint32_t error, int *paused)
 {
     *paused = (state & RASCS_PAUSED) && !(state & RASCS_DONE);
     if (*paused && slot->paused_states) return RASX_OUTCOME_NONE; /* S1.7: even with an error, a pause is not the end */
-    if (error != 0) {
-        /* S2.3d: with several links one may fail while another connects; the status of the whole decides then. */
-        return subentry > 0 && rasx__load_relaxed(&slot->links_seen) > 1 ? RASX_OUTCOME_NONE : RASX_OUTCOME_FAILED;
+    if (!(state & RASCS_DONE) && is_bundle(slot)) { /* one link may fail while another connects */
+        int failed = error != 0 || state == RASCS_SubEntryDisconnected;
+        if (!failed && state != RASCS_SubEntryConnected) return RASX_OUTCOME_NONE;
+        return all_links_failed(slot, subentry, error, failed) ? RASX_OUTCOME_FAILED : RASX_OUTCOME_NONE;
     }
-    if (state == RASCS_Connected) return RASX_OUTCOME_CONNECTED;
+    if (error != 0) return RASX_OUTCOME_FAILED;
+    if (state == RASCS_Connected) return RASX_OUTCOME_CONNECTED; /* for whatever subentry (S2.3d) */
     return state & RASCS_DONE ? RASX_OUTCOME_FAILED : RASX_OUTCOME_NONE;
 }
 
@@ -251,22 +283,29 @@ void rasx__notified(rasx__slot *slot, uint64_t handle, uint32_t subentry, uint32
         uint64_t unknown = 0;
         (void)rasx__cas64(&slot->handle, &unknown, handle);
     }
-    uint32_t seen = rasx__load_relaxed(&slot->links_seen);
-    while (subentry > seen && !rasx__cas(&slot->links_seen, &seen, subentry)) {}
+    if (subentry > 0 && subentry <= 64) set_bit(&slot->links_seen, UINT64_C(1) << (subentry - 1));
     event.handle = handle ? handle : rasx__load64(&slot->handle);
     event.state = state;
     event.error = error;
     event.subentry = subentry;
     if (error == 639 || error == 640 || error == 645 || error == 650) event.extended_error = extended_error;
     enum rasx_outcome outcome = judge(slot, subentry, state, error, &paused);
+    uint32_t first = outcome == RASX_OUTCOME_FAILED ? rasx__load_relaxed(&slot->first_error) : 0;
+    if (first != 0 && error != 0 && first != error) { /* this is the last link's news; the first error is the dial's */
+        push(slot, &event, RASX_RING_KEEP);
+        tell_embedder(queue, &event);
+        (void)rasx__decide(slot, outcome, first, RASX_FROM_NOTIFIER);
+        return;
+    }
     if (outcome != RASX_OUTCOME_NONE && rasx__cas(&slot->decided, &none, outcome)) {
         event.outcome = (uint16_t)outcome;
-        if (outcome == RASX_OUTCOME_FAILED && error == 0) event.error = 668; /* Disconnected that does not say why */
+        if (outcome == RASX_OUTCOME_FAILED && error == 0) event.error = first != 0 ? first : 668; /* it does not say why */
         push(slot, &event, 0);
         rasx__event_set(&slot->wake);
     } else {
         if (paused && slot->paused_states) { /* before the push: whoever sees the event may answer at once */
-            rasx__store_seq(&slot->paused, 1);
+            uint32_t running = 0; /* not again when a pause that has been answered is announced twice (S8.18) */
+            (void)rasx__cas(&slot->paused, &running, 1);
             rasx__event_set(&slot->wake);
         }
         push(slot, &event, paused ? RASX_RING_KEEP - 1 : RASX_RING_KEEP);

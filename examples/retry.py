@@ -4,7 +4,6 @@ SPDX-License-Identifier: MIT
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import ras_ext
@@ -13,17 +12,8 @@ from ras_ext import sim
 OFFICE = Path(__file__).parent.parent / "tests" / "data" / "office.pbk"  # a phone book for the simulated machine
 
 
-def dial_with_retries(client: ras_ext.Client, entry: str, tries: int = 5, pause: float = 1.0) -> ras_ext.Connection:
-    for left in reversed(range(tries)):
-        try:
-            return client.dial(entry, timeout=60).result()
-        except ras_ext.RasError as error:
-            if not error.transient or left == 0:
-                raise
-            print(f"{error.code} {error.name}: again in {pause:g} s")
-        time.sleep(pause)
-        pause = min(pause * 2, 60)
-    raise ValueError("tries must be at least 1")
+def tell(error: ras_ext.RasError, pause: float) -> None:
+    print(f"{error.code} {error.name}: again in {pause:g} s")
 
 
 if __name__ == "__main__":
@@ -35,4 +25,6 @@ if __name__ == "__main__":
     with ras_ext.open(options.api, phonebook=OFFICE if options.api == "sim" else None) as client:
         if options.api == "sim":  # a line that is busy twice
             sim.control(client).fault("RasDialW", 676, times=2)
-        print(f"{dial_with_retries(client, options.entry, pause=options.pause).entry} is up")
+        backoff = ras_ext.Backoff(options.pause, jitter=0)  # leave the jitter in where many clients dial one server
+        connection = ras_ext.redial(client, options.entry, attempts=5, backoff=backoff, on_failure=tell, timeout=60)
+        print(f"{connection.entry} is up")

@@ -15,8 +15,8 @@ SPDX-License-Identifier: MIT
 
 from __future__ import annotations
 
-from .client import Client, dial, open
-from .connection import Connection, ConnectionStatus
+from .client import Client, dial, open, watch
+from .connection import Connection, ConnectionStatus, Link
 from .dial import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Dial, wait
 from .errors import (
     AccessError,
@@ -28,6 +28,7 @@ from .errors import (
     IpsecError,
     LineError,
     NotAvailableError,
+    NotPausedError,
     PhonebookError,
     ProtocolError,
     RasError,
@@ -37,7 +38,10 @@ from .errors import (
     UsageError,
 )
 from .events import Event, HangUp, Notifier, Origin, Outcome, State, Substate
+from .pauses import Answer
 from .phonebook import Device, Entry, NameCheck
+from .redial import Backoff, redial
+from .watch import Change, ChangeKind, Watch
 
 TYPE_CHECKING = False  # spares `import typing` when the program runs; type checkers know this name
 if TYPE_CHECKING:
@@ -51,14 +55,18 @@ __all__ = [
     # dialling
     "dial",
     "open",
+    "redial",
     "wait",
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
+    "Answer",
+    "Backoff",
     "Client",
     "Connection",
     "ConnectionStatus",
     "Dial",
+    "Link",
     # what a dial reports
     "Event",
     "HangUp",
@@ -77,6 +85,7 @@ __all__ = [
     "IpsecError",
     "LineError",
     "NotAvailableError",
+    "NotPausedError",
     "PhonebookError",
     "ProtocolError",
     "RasError",
@@ -88,6 +97,11 @@ __all__ = [
     "Device",
     "Entry",
     "NameCheck",
+    # watching
+    "watch",
+    "Change",
+    "ChangeKind",
+    "Watch",
     # building against the C core
     "get_include",
     "get_sources",

@@ -74,6 +74,63 @@ def read_password(options: argparse.Namespace) -> str | None:
     return getpass.getpass(f"Password for {clean(options.user)}: ")
 
 
+def can_ask(options: argparse.Namespace) -> bool:
+    """Whether somebody sits there who can be asked for what a paused dial wants. Otherwise it fails plainly."""
+    if options.json or options.password_stdin or sys.stdin is None:
+        return False
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def tell(text: str, end: str = "\n") -> None:
+    sys.stderr.write(text + end)
+    sys.stderr.flush()
+
+
+def ask(prompt: str) -> str:
+    """A line from the terminal; "" at its end. The prompt goes to standard error, as getpass's does without a terminal."""
+    tell(prompt, end="")
+    return sys.stdin.readline().strip("\r\n")
+
+
+def answer_pause(dial: ras_ext.Dial, event: ras_ext.Event, user: str) -> None:
+    """Asks for what the dial wants and lets it go on. Nothing entered gives up: the dial fails as without paused states."""
+    while True:
+        try:
+            if event.wants == "credentials":
+                tell("The server did not accept these credentials. An empty password gives up.")
+                user = ask(f"User name [{clean(user)}]: " if user else "User name: ") or user
+                password = getpass.getpass(f"Password for {clean(user)}: ") if user else ""
+                if password:
+                    dial.resume(username=user, password=password)
+                    return
+            elif event.wants == "new_password":
+                tell("The password has expired. An empty new password gives up.")
+                password = getpass.getpass("New password: ")
+                if password and getpass.getpass("New password again: ") != password:
+                    tell("The two are not the same.")
+                    continue
+                if password:
+                    dial.resume(password=password)
+                    return
+            elif event.wants == "callback_number":
+                number = ask("Number for the server to call back (none: give up): ")
+                if number:
+                    dial.resume(callback_number=number)
+                    return
+            else:
+                tell("This entry needs a terminal or a dialog, which there is not here.")
+            dial.give_up()
+            return
+        except ValueError as problem:  # too long, say
+            tell(clean(problem))
+        except errors.NotPausedError:  # the dial ended while somebody was typing; its events tell why
+            return
+        except EOFError:
+            if dial.paused:
+                dial.give_up()
+            return
+
+
 # --- Commands ---------------------------------------------------------------------------------------------------------
 
 
@@ -100,10 +157,14 @@ def command_dial(client: ras_ext.Client, options: argparse.Namespace, face: Face
             domain=options.domain,
             phone_number=options.phone_number,
             timeout=options.timeout,
+            paused_states=can_ask(options),
         )
         for event in dial:
             face.state(event)
             last = event
+            if event.wants is not None and dial.paused:
+                face.end()
+                answer_pause(dial, event, options.user or "")
         face.end()
         connection = dial.result()
     except errors.RasError as error:

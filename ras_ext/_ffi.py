@@ -31,6 +31,10 @@ E_FORKED = lib.RASX_E_FORKED
 E_NOT_AVAILABLE = lib.RASX_E_NOT_AVAILABLE
 E_INVALID = lib.RASX_E_INVALID
 E_STILL_OPEN = lib.RASX_E_STILL_OPEN
+E_UNKNOWN_DIAL = lib.RASX_E_UNKNOWN_DIAL
+E_NOT_PAUSED = lib.RASX_E_NOT_PAUSED
+
+PAUSED_STATES = 0x2  # RDEOPT_PausedStates (S0.4)
 
 OUTCOME_NONE = lib.RASX_OUTCOME_NONE
 OUTCOME_CONNECTED = lib.RASX_OUTCOME_CONNECTED
@@ -119,6 +123,10 @@ class Secret:
     def given(self) -> bool:
         return self._value is not None
 
+    def again(self) -> Secret:
+        """Another holder of the same, for one more use."""
+        return Secret(self._value)
+
     def ask(self) -> None:
         """Calls the callable that stands for the password, if it is one. What that raises goes up."""
         if callable(self._value):
@@ -157,6 +165,11 @@ class Secret:
         buffer, self._buffer, self._value = self._buffer, None, None
         if buffer is not None:
             ffi.memmove(buffer, bytes(len(buffer)), len(buffer))
+
+
+def hide(password: object) -> Secret | None:
+    """A Secret for a password, so that no frame of ours that may raise holds the password itself."""
+    return password if password is None or isinstance(password, Secret) else Secret(password)
 
 
 # --- Owners of pointers -------------------------------------------------------------------------------------------------------
@@ -235,6 +248,16 @@ class DialRequest(NamedTuple):
     options: int
     subentry: int
     timeout_ms: int
+    pause_timeout_ms: int = 0
+
+
+class AnswerRequest(NamedTuple):
+    """What rasx_dial_resume is told, already checked and encoded."""
+
+    username: bytes | None
+    password: Secret | None
+    domain: bytes | None
+    callback_number: bytes | None
 
 
 class QueueHandle:
@@ -302,6 +325,7 @@ class QueueHandle:
         options.options = request.options
         options.subentry = request.subentry
         options.timeout_ms = request.timeout_ms
+        options.pause_timeout_ms = request.pause_timeout_ms
         secret = request.password
         try:
             if secret is not None:
@@ -331,6 +355,38 @@ def cancel(dial: int, _cancel: Any = lib.rasx_dial_cancel, _new: Any = ffi.new) 
     """rasx_dial_cancel: whether this call decided the dial. Never blocks."""
     decided = _new("uint32_t *")
     return bool(_cancel(dial, decided) == 0 and decided[0])
+
+
+def resume(dial: int, request: AnswerRequest) -> int:
+    """rasx_dial_resume: a code. Wipes the password whatever happens. Never blocks."""
+    keep: list[Any] = []
+    secret = request.password
+    try:
+        answer = ffi.new("rasx_answer *")
+        answer.size = ffi.sizeof("rasx_answer")
+        answer.username = _chars(request.username, keep)
+        answer.domain = _chars(request.domain, keep)
+        answer.callback_number = _chars(request.callback_number, keep)
+        if secret is not None:
+            answer.password = secret.buffer
+        return lib.rasx_dial_resume(dial, answer)
+    finally:
+        if secret is not None:
+            secret.wipe()
+
+
+def give_up(dial: int, error: int) -> int:
+    """rasx_dial_resume without an answer: the paused dial fails with `error`. A code."""
+    answer = ffi.new("rasx_answer *")
+    answer.size = ffi.sizeof("rasx_answer")
+    answer.error = error
+    return lib.rasx_dial_resume(dial, answer)
+
+
+def paused(dial: int) -> bool:
+    """rasx_dial_paused: whether a pause waits for an answer. Never blocks."""
+    out = ffi.new("uint32_t *")
+    return bool(lib.rasx_dial_paused(dial, out) == 0 and out[0])
 
 
 def lost(dial: int) -> int | None:
@@ -386,6 +442,18 @@ def hang_up(client: ClientHandle, handle: int, every: bool, waited_ms: int, time
     return client.call(lib.rasx_hang_up, handle, every, waited_ms, timeout_ms, out)
 
 
+def link_handle(client: ClientHandle, handle: int, subentry: int) -> tuple[int, int]:
+    """rasx_link_handle: a code, and the handle of the link when that is 0."""
+    out = ffi.new("uint64_t *")
+    code = client.call(lib.rasx_link_handle, handle, subentry, out)
+    return code, int(out[0])
+
+
+def link_hang_up(client: ClientHandle, link: int) -> int:
+    """rasx_link_hang_up: a code."""
+    return client.call(lib.rasx_link_hang_up, link)
+
+
 # --- Lists --------------------------------------------------------------------------------------------------------------------
 
 _TRIES = 16  # a list may grow between two calls (S8.55), but not for ever
@@ -403,6 +471,16 @@ class RawConnection(NamedTuple):
     device_type: str
     device_name: str
     phonebook: str
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What tells this connection from a later one with the same handle (S8.13): its logon session and the id of its attempt.
+
+        A RAS that tells no such id leaves the handle and the names, which a reconnection may share.
+        """
+        if any(self.correlation_id):
+            return self.luid, self.correlation_id
+        return self.handle, self.entry, self.phonebook
 
 
 class RawEntry(NamedTuple):
@@ -456,6 +534,57 @@ def list_devices(client: ClientHandle) -> tuple[int, list[RawDevice]]:
 def validate_entry_name(client: ClientHandle, phonebook: bytes | None, entry: bytes) -> int:
     keep: list[Any] = []
     return client.call(lib.rasx_validate_entry_name, _chars(phonebook, keep), _chars(entry, keep))
+
+
+# --- Watching -----------------------------------------------------------------------------------------------------------------
+
+
+class _WatchPointer:
+    """Owns a rasx_watch: the last reference closes it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __del__(self, _close: Any = lib.rasx_watch_close) -> None:
+        if not _forked:
+            _close(self.value)
+
+
+class WatchHandle:
+    """A rasx_watch until it is closed; a wait that is inside meanwhile keeps the pointer, as with ClientHandle."""
+
+    __slots__ = ("_pointer",)
+
+    def __init__(self, value: Any) -> None:
+        self._pointer: _WatchPointer | None = _WatchPointer(value)
+
+    def wait(self, timeout_ms: int, passive: bool) -> tuple[int, bool]:
+        """rasx_watch_wait: 0, E_BUSY or E_CLOSED, and whether the connections should be listed again. Releases the GIL."""
+        pointer = self._pointer
+        if pointer is None:
+            return E_CLOSED, False
+        changed = ffi.new("uint32_t *")
+        code = lib.rasx_watch_wait(pointer.value, timeout_ms, passive, changed)
+        return code, bool(changed[0])
+
+    def close(self) -> None:
+        """Closes; a wait that is inside returns, and the next one says E_CLOSED."""
+        pointer, self._pointer = self._pointer, None
+        if pointer is not None and not _forked:
+            lib.rasx_watch_wake(pointer.value)
+
+    @property
+    def is_open(self) -> bool:
+        return self._pointer is not None
+
+
+def open_watch(client: ClientHandle, poll_ms: int) -> tuple[int, WatchHandle | None]:
+    """rasx_watch_open: a code, and the handle when that is 0."""
+    out = ffi.new("rasx_watch **")
+    code = client.call(lib.rasx_watch_open, poll_ms, out)
+    return (code, None) if code != 0 else (0, WatchHandle(out[0]))
 
 
 # --- Codes and counters -------------------------------------------------------------------------------------------------------

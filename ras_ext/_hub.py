@@ -115,6 +115,7 @@ class Hub:
         self._dials: WeakValueDictionary[int, Dial] = WeakValueDictionary()
         self._live: set[int] = set()  # started and not yet settled, whether or not a Dial is left
         self._pinned: set[Dial] = set()  # with handlers that have not had the outcome
+        self.thinking: set[Dial] = set()  # paused ones whose interactive handler has not answered: a virtual clock stands still
         self._deliver: deque[Dial] = deque()  # pinned ones whose handler thread must be started
         self._drainer: threading.Thread | None = None
         self._drainer_lock = threading.Lock()  # held; released to wake the drainer
@@ -182,6 +183,17 @@ class Hub:
 
     def is_pinned(self, dial: Dial) -> bool:
         return dial in self._pinned
+
+    def think(self, dial: Dial) -> None:
+        """The dial's interactive handler will be asked. Until `thought`, waiting does not move a virtual clock, as a person's
+        thinking takes real time only."""
+        self.thinking.add(dial)
+
+    def thought(self, dial: Dial) -> None:
+        if dial in self.thinking:
+            self.thinking.discard(dial)
+            if not self.thinking and not self.closed:
+                self._kick()
 
     def deliver(self, dial: Dial) -> None:
         """Has the drainer start or wake the dial's handler thread."""
@@ -251,7 +263,7 @@ class Hub:
                     if remaining_ns <= 0:
                         return False
                     slice_ns = min(SLICE_NS, remaining_ns)
-                    code = self._queue.wait((slice_ns + 999_999) // 1_000_000, passive=False)
+                    code = self._queue.wait((slice_ns + 999_999) // 1_000_000, passive=bool(self.thinking))
                     if code == _ffi.E_BUSY:  # an interrupted call of this thread's outer frame
                         waiter.lock.acquire(timeout=0.001)
                     self._pump()

@@ -22,8 +22,10 @@ from ._hub import Hub, open_hub
 from .connection import Connection
 from .dial import Dial, seconds
 from .errors import ClosedError, NotAvailableError, error_for
-from .events import Event, Notifier
+from .events import Event, Notifier, State
+from .pauses import Answer
 from .phonebook import Device, Entry, NameCheck
+from .watch import POLL_S, Watch
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,6 +34,7 @@ APIS = ("system", "sim")
 
 Password = str | bytes | bytearray | Callable[[], "str | bytes | bytearray"]
 Path = str | os.PathLike[str]
+Interactive = Callable[[Event, Dial], "Answer | None"]
 
 _EXIT_BOUND_S = 5.0
 _UINT32_MAX = 0xFFFFFFFF
@@ -107,9 +110,9 @@ def _secret(holder: object, username: str | None) -> _ffi.Secret | None:
     return holder
 
 
-def _hide(password: object) -> object:
-    """A Secret for a password, so that no frame of ours that may raise holds the password itself."""
-    return password if password is None or isinstance(password, _ffi.Secret) else _ffi.Secret(password)
+def _milliseconds(limit: float | None) -> int:
+    """For the core, rounded up; at least 1, because 0 has a meaning of its own there."""
+    return _ffi.FOREVER_MS if limit is None else max(1, min(math.ceil(min(limit, 1e7) * 1000), _ffi.FOREVER_MS - 1))
 
 
 # --- The client ---------------------------------------------------------------------------------------------------------------
@@ -203,6 +206,10 @@ class Client:
         callback_number: str | None = None,
         subentry: int = 0,
         options: int = 0,
+        interactive: Interactive | None = None,
+        paused_states: bool = False,
+        pause_timeout: float | None = 300.0,
+        through: Connection | None = None,
     ) -> Dial:
         """Starts to dial an entry and returns at once.
 
@@ -221,6 +228,14 @@ class Client:
             callback_number: Ask the server to call this number back (S1.2), at most 128.
             subentry: First subentry of a dial-as-needed multilink entry, from 1; 0: the first.
             options: RDEOPT_ bits (S0.4).
+            interactive: Switches pauses on (S1.7). Called with the Event and the Dial when the dial pauses, on the dial's handler
+                thread, after on_event; `Event.wants` tells what is wanted. Returns an Answer to go on, or None to give up: the
+                dial is cancelled, or, where no Answer could help (a terminal, a dialog of EAP), fails with 703. An exception
+                gives up too, and is reported as one of on_event is.
+            paused_states: Switches pauses on for a caller who resumes by hand, with `Dial.resume`.
+            pause_timeout: Seconds on the client's clock after which a pause that nobody answered ends the dial with 703
+                (origin Timeout); None: never.
+            through: A connection that this one shall run over, an ISP's beneath a VPN (S1.10): it must be up when this is called.
 
         Returns:
             A Dial. Whatever RAS finds wrong, a missing entry (623) or phone book (621) for example, is its outcome.
@@ -230,14 +245,15 @@ class Client:
             ValueError: too long, embedded NUL, an unpaired surrogate; a password without a user; a wrong time-out.
             ClosedError: the client has been closed.
             NotAvailableError: the window notifier where there is no Windows.
+            RasError: the connection of `through` is not up (6 or 668, say). Nothing has been dialled then.
             ForkedError (a RuntimeError): in a forked child.
             MemoryError: no memory for another dial.
 
-        Threads: any; does not block.
+        Threads: any; does not block, but for a moment in RAS with `through`.
 
-        Source: S1.1 to S1.6, S0.3.
+        Source: S1.1 to S1.7, S1.10, S0.3.
         """
-        password = _hide(password)  # type: ignore[assignment] # first of all; nothing below holds the clear text
+        password = _ffi.hide(password)  # type: ignore[assignment] # first of all; nothing below holds the clear text
         self._handle()
         if not isinstance(entry, str):
             raise TypeError(f"entry must be str, not {type(entry).__name__}")
@@ -245,7 +261,14 @@ class Client:
             raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
         if isinstance(notifier, bool) or not isinstance(notifier, (str, int)):
             raise TypeError(f"notifier must be a Notifier or its name, not {type(notifier).__name__}")
+        if interactive is not None and not callable(interactive):
+            raise TypeError(f"interactive must be callable, not {type(interactive).__name__}")
+        if not isinstance(paused_states, bool):
+            raise TypeError(f"paused_states must be a bool, not {type(paused_states).__name__}")
         limit = seconds(timeout)
+        bits = _number(options, "options")
+        if paused_states or interactive is not None:
+            bits |= _ffi.PAUSED_STATES
         request = _ffi.DialRequest(
             entry=_encoded(entry, "entry", *_LIMITS["entry"]),
             username=_text(username, "username"),
@@ -254,14 +277,18 @@ class Client:
             callback_number=_text(callback_number, "callback_number"),
             phonebook=_path(phonebook),
             notifier=int(Notifier.parse(notifier)),
-            options=_number(options, "options"),
+            options=bits,
             subentry=_number(subentry, "subentry"),
+            pause_timeout_ms=_milliseconds(seconds(pause_timeout, "pause_timeout")),
             timeout_ms=_ffi.FOREVER_MS if limit is None else min(math.ceil(min(limit, 1e7) * 1000), _ffi.FOREVER_MS - 1),
             password=_secret(password, username),
         )
+        if through is not None:
+            self._check_through(through)
         hub = self._hub
-        dial = Dial(self, hub, entry, on_event)
-        code = hub.start(dial, request, pinned=on_event is not None)
+        label = entry or f".{phone_number or ''}"  # the name under which RAS lists a connection without an entry (S1.2)
+        dial = Dial(self, hub, label, on_event, interactive)
+        code = hub.start(dial, request, pinned=on_event is not None or interactive is not None)
         if code == 0:
             return dial
         if code == _ffi.E_CLOSED:
@@ -273,6 +300,35 @@ class Client:
         if code == 8:
             raise MemoryError("no memory for another dial")
         raise error_for(code, self._error_text(code), entry=entry)
+
+    def _check_through(self, through: Connection) -> None:
+        """S1.10: the connection beneath must be up, or the dial above it would only fail late and with a puzzling code."""
+        if not isinstance(through, Connection):
+            raise TypeError(f"through must be a Connection or None, not {type(through).__name__}")
+        if through._client.api != self._api:
+            raise ValueError(f"through is a connection of {through._client.api!r}, and this client one of {self._api!r}")
+        status = through.status()
+        if status.state is not State.Connected or status.error:
+            code = status.error or 668
+            raise error_for(code, self._error_text(code), state=status.state, entry=through.entry)
+
+    def _answer(
+        self, username: str | None, password: object, domain: str | None, callback_number: str | None
+    ) -> _ffi.AnswerRequest:
+        """Checks and encodes what a paused dial goes on with. `password` is a Secret or None."""
+        holder = password if isinstance(password, _ffi.Secret) and password.given else None
+        request = _ffi.AnswerRequest(
+            username=_text(username, "username"),
+            domain=_text(domain, "domain"),
+            callback_number=_text(callback_number, "callback_number"),
+            password=holder,
+        )
+        if holder is not None:
+            holder.ask()
+            problem = holder.load(_LIMITS["password"][0])
+            if problem is not None:
+                raise problem[0](problem[1])
+        return request
 
     def connections(self) -> list[Connection]:
         """The connections that stand on this machine, other programs' included.
@@ -293,6 +349,32 @@ class Client:
         if code != 0:
             raise error_for(code, _ffi.error_text(handle, code))
         return [Connection(self, raw.handle, raw.entry, raw=raw) for raw in found]
+
+    def watch(self, *, poll: float = POLL_S, existing: bool = False) -> Watch:
+        """Starts to watch the connections of this machine, other programs' included: those that come, go, or get another link.
+
+        Args:
+            poll: Seconds on the client's clock between looks that nothing has called for. They find what RAS does not notify,
+                as was seen on Windows 11 (S4.13).
+            existing: Report the connections that stand already as connected.
+
+        Returns:
+            A Watch: an iterator of Changes, and a context manager. What happens from now on is reported, not only what happens
+            while somebody waits.
+
+        Raises:
+            RasError: the connections could not be listed.
+            TypeError, ValueError: `poll` is not between 0.01 and 86,400 seconds.
+            ClosedError: the client has been closed.
+            ForkedError (a RuntimeError): in a forked child.
+            MemoryError: no memory for another watch.
+
+        Threads: any; may block in RAS for a moment, with the GIL released.
+
+        Source: S4.13, S4.2.
+        """
+        self._handle()
+        return Watch(self, poll=poll, existing=existing)
 
     def entries(self, phonebook: Path | None = None) -> list[Entry]:
         """The entries of a phone book.
@@ -496,6 +578,10 @@ def dial(
     callback_number: str | None = None,
     subentry: int = 0,
     options: int = 0,
+    interactive: Interactive | None = None,
+    paused_states: bool = False,
+    pause_timeout: float | None = 300.0,
+    through: Connection | None = None,
     client: Client | None = None,
 ) -> Dial:
     """Starts to dial an entry and returns at once; `Client.dial` on the system's RAS, or on `client`.
@@ -513,6 +599,10 @@ def dial(
         callback_number: See `Client.dial`.
         subentry: See `Client.dial`.
         options: See `Client.dial`.
+        interactive: See `Client.dial`.
+        paused_states: See `Client.dial`.
+        pause_timeout: See `Client.dial`.
+        through: See `Client.dial`.
         client: None: one for "system", opened with the first dial.
 
     Returns:
@@ -526,7 +616,7 @@ def dial(
 
     Source: S1.1 to S1.6.
     """
-    password = _hide(password)  # type: ignore[assignment] # see Client.dial
+    password = _ffi.hide(password)  # type: ignore[assignment] # see Client.dial
     if client is not None and not isinstance(client, Client):
         raise TypeError(f"client must be a Client or None, not {type(client).__name__}")
     return (client or _default_client()).dial(
@@ -542,4 +632,32 @@ def dial(
         callback_number=callback_number,
         subentry=subentry,
         options=options,
+        interactive=interactive,
+        paused_states=paused_states,
+        pause_timeout=pause_timeout,
+        through=through,
     )
+
+
+def watch(*, poll: float = POLL_S, existing: bool = False, client: Client | None = None) -> Watch:
+    """Starts to watch the connections of this machine; `Client.watch` on the system's RAS, or on `client`.
+
+    Args:
+        poll: See `Client.watch`.
+        existing: See `Client.watch`.
+        client: None: one for "system", opened with the first call that needs it.
+
+    Returns:
+        A Watch.
+
+    Raises:
+        NotAvailableError: no client was given, and this system has no RAS.
+        RasError, TypeError, ValueError, ClosedError, ForkedError, MemoryError: as `Client.watch`.
+
+    Threads: any; may block in RAS for a moment, with the GIL released.
+
+    Source: S4.13, S4.2.
+    """
+    if client is not None and not isinstance(client, Client):
+        raise TypeError(f"client must be a Client or None, not {type(client).__name__}")
+    return (client or _default_client()).watch(poll=poll, existing=existing)

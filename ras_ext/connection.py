@@ -8,12 +8,14 @@ stands for one reference; it is never given up because the object is collected, 
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from . import _ffi
 from ._hub import SLICE_NS, Waiter
-from .errors import ClosedError, RasError, error_for
+from .errors import ClosedError, NotAvailableError, RasError, error_for
 from .events import HangUp, State, Substate, state_of
 
 if TYPE_CHECKING:
@@ -24,6 +26,17 @@ if TYPE_CHECKING:
     from .client import Client
 
 _SETTLE_NS = 1_000_000_000
+_LINK_IS_DOWN, _BEYOND_THE_LAST = 618, 259
+_MOST_LINKS = 255
+_USER_DISCONNECTION = 631
+_NO_CONNECTION = 668
+_GONE = (6, 668)  # of RasGetConnectStatus (S2.5)
+_NOBODY_KNOWS = "The connection has ended. Windows does not keep the reason; its Application event log may (source RasClient)."
+_HANG_UPS_KEPT = 1024
+
+_serial = itertools.count()
+_alive: WeakValueDictionary[int, Connection] = WeakValueDictionary()  # every Connection of this process, for watches
+_hang_ups: dict[tuple[str, int], int] = {}  # when this process hung up which handle last, oldest first
 
 
 class ConnectionStatus(NamedTuple):
@@ -56,6 +69,37 @@ def _address(endpoint: tuple[int, bytes]) -> IPv4Address | IPv6Address | None:
     return ipaddress.IPv4Address(octets[:4]) if kind == 1 else ipaddress.IPv6Address(octets)
 
 
+def others_like(connection: Connection, reused: bool) -> list[Connection]:
+    """The Connections of this process that stand for the same connection. For watches.
+
+    Args:
+        connection: One that a watch made from a list, so that its identity is known.
+        reused: Its handle belongs to another connection by now, so it says nothing any more.
+    """
+    found = []
+    for reference in _alive.valuerefs():
+        other = reference()
+        if other is None or other is connection or other._client.api != connection._client.api:
+            continue
+        same = not reused and other._handle == connection._handle
+        if other._identity == connection._identity if other._identity is not None else same:
+            found.append(other)
+    return found
+
+
+def learn_identities(api: str, listed: dict[int, tuple[object, ...]]) -> None:
+    """Tells Connections that came from a dial, and know their handle only, which connection they stand for. For watches."""
+    for reference in _alive.valuerefs():
+        other = reference()
+        if other is not None and other._identity is None and other._gone is None and other._client.api == api:
+            other._identity = listed.get(other._handle)
+
+
+def hung_up_since(api: str, handle: int, since_ns: int) -> bool:
+    """Whether this process has hung up this handle, and not before a time on the client's clock."""
+    return _hang_ups.get((api, handle), -1) >= since_ns
+
+
 class Connection:
     """A connection that stands, from `Dial.result` or `Client.connections`.
 
@@ -72,8 +116,12 @@ class Connection:
         "_client",
         "_dial_id",
         "_entry",
+        "_gone",
         "_handle",
+        "_identity",
+        "_last_error",
         "_lock",
+        "_made_ns",
         "_out",
         "_raw",
         "_result",
@@ -92,6 +140,11 @@ class Connection:
         self._out = _ffi.new_hang_up()
         self._since_ns = 0  # when RasHangUp was called
         self._result: HangUp | None = None
+        self._identity = None if raw is None else raw.identity
+        self._made_ns = client._hub.now()
+        self._last_error = 0  # what a status showed last, if it was an error
+        self._gone: RasError | None = None
+        _alive[next(_serial)] = self
 
     @property
     def entry(self) -> str:
@@ -165,10 +218,15 @@ class Connection:
 
         Source: S4.1, S2.5.
         """
+        return self._status(self._handle)
+
+    def _status(self, handle: int) -> ConnectionStatus:
         _, client = self._open()
-        code, raw = _ffi.get_status(client, self._handle)
+        code, raw = _ffi.get_status(client, handle)
         if raw is None:
             raise error_for(code, text=_ffi.error_text(client, code), entry=self._entry)
+        if handle == self._handle:  # the error of one link is not that of the whole
+            self._last_error = raw.error or self._last_error
         return ConnectionStatus(
             state_of(raw.state),
             raw.error,
@@ -179,6 +237,96 @@ class Connection:
             raw.device_name,
             raw.phone_number,
         )
+
+    def links(self) -> list[Link]:
+        """The links of a multilink connection, those that are down included; a plain connection has one.
+
+        Returns:
+            Links, in the order of the entry's subentries.
+
+        Raises:
+            RasError: 6 or 668 when the connection is gone.
+            NotAvailableError: this implementation lacks RasGetSubEntryHandle.
+            ClosedError: the client has been closed.
+
+        Threads: any; may block in RAS for a moment, with the GIL released.
+
+        Source: S2.3d, S4.10.
+        """
+        _, client = self._open()
+        found: list[Link] = []
+        for subentry in range(1, _MOST_LINKS + 1):
+            code, handle = _ffi.link_handle(client, self._handle, subentry)
+            if code == _BEYOND_THE_LAST:
+                break
+            if code == _ffi.E_NOT_AVAILABLE:
+                raise NotAvailableError("This RAS has no RasGetSubEntryHandle.", entry=self._entry)
+            if code not in (0, _LINK_IS_DOWN):
+                raise error_for(code, _ffi.error_text(client, code), entry=self._entry)
+            found.append(Link(self, subentry, handle))
+        return found
+    # --- The end of a connection ---
+
+    @property
+    def dropped(self) -> RasError | None:
+        """Why the connection is gone, so far as anybody knows; None while it is up.
+
+        RAS itself does not keep the reason (S2.5). So this is, in this order: 631 when this process hung it up; the error that
+        its status showed while somebody looked (`status`, this property, or a Watch of the same API); else 668, whose text says
+        that the reason is not known. Once known it stays.
+
+        Raises:
+            RasError: RAS could not tell whether the connection is up.
+            ClosedError: the client has been closed, and nobody knew before.
+            ForkedError (a RuntimeError): in a forked child.
+
+        Threads: any; may block in RAS for a moment, with the GIL released.
+
+        Source: S2.5, S4.1, S8.50.
+        """
+        if self._gone is not None:
+            return self._gone
+        if self._result is HangUp.GONE:
+            return self._end(True, 0)
+        _, client = self._open()
+        code, raw = _ffi.get_status(client, self._handle)
+        if raw is not None and not self._is_replaced(client):
+            self._last_error = raw.error or self._last_error
+            return None
+        if raw is None and code not in _GONE:
+            raise error_for(code, text=_ffi.error_text(client, code), entry=self._entry)
+        own = self._result is not HangUp.SHARED and hung_up_since(self._client.api, self._handle, self._made_ns)
+        return self._end(own or self._result is HangUp.CLOSING, self._last_error)
+
+    def _is_replaced(self, client: _ffi.ClientHandle) -> bool:
+        """Whether the handle belongs to a later connection by now. Only for one whose identity is known."""
+        if self._identity is None:
+            return False
+        _, listed = _ffi.list_connections(client)
+        return any(raw.handle == self._handle and raw.identity != self._identity for raw in listed)
+
+    def _end(self, own: bool, last_error: int) -> RasError:
+        """Keeps why it is gone, unless that is known already. own: this process hung it up."""
+        if self._gone is None:
+            entry = self._entry
+            if own:
+                gone = error_for(_USER_DISCONNECTION, "This program hung up the connection.", entry=entry)
+            elif last_error:
+                text = _ffi.error_text(self._client._hub.client, last_error)
+                gone = error_for(last_error, f"{text} (the last status that was seen)", entry=entry)
+            else:
+                gone = error_for(_NO_CONNECTION, _NOBODY_KNOWS, entry=entry)
+            self._gone = gone
+        return self._gone
+
+    def _mark_hang_up(self, now_ns: int | None) -> None:
+        """Notes that this process hangs up the handle; None: takes that back."""
+        key = (self._client.api, self._handle)
+        _hang_ups.pop(key, None)
+        if now_ns is not None:
+            _hang_ups[key] = now_ns
+            while len(_hang_ups) > _HANG_UPS_KEPT:
+                _hang_ups.pop(next(iter(_hang_ups)), None)
 
     def hang_up(self, timeout: float | None = 10.0, all: bool = False) -> HangUp:
         """Gives up this reference to the connection, and waits for the link to go down.
@@ -216,13 +364,18 @@ class Connection:
         with self._lock:
             if self._result is HangUp.GONE or (self._result is HangUp.SHARED and not all):
                 return self._result
+            if self._gone is not None:  # the handle may be another connection's by now (S8.13)
+                self._result = HangUp.GONE
+                return self._result
             if self._result is HangUp.SHARED:
                 self._out = _ffi.new_hang_up()
             # An interrupt may have come after RasHangUp and before its result was looked at: there must be no second one.
             if _ffi.hang_up_result(self._out) is None:
                 self._since_ns = hub.now()
+                self._mark_hang_up(self._since_ns)
                 code = _ffi.hang_up(client, self._handle, all, 0, self._slice_ms(hub, deadline_ns), self._out)
                 if code != 0:
+                    self._mark_hang_up(None)
                     self._out = _ffi.new_hang_up()
                     raise error_for(code, _ffi.error_text(client, code), entry=self._entry)
             if self._result is not HangUp.CLOSING:
@@ -236,6 +389,8 @@ class Connection:
             if code != 0:
                 raise error_for(code, _ffi.error_text(client, code), entry=self._entry)
             self._result = HangUp(_ffi.hang_up_result(out) or 0)
+        if self._result is HangUp.SHARED:
+            self._mark_hang_up(None)
         return self._result
 
     @staticmethod
@@ -268,3 +423,79 @@ class Connection:
     def __repr__(self) -> str:
         state = "" if self._result is None else f", hung up: {self._result.label}"
         return f"<ras_ext.Connection {self._handle:#x} to {self._entry!r}{state}>"
+
+
+class Link:
+    """One link of a multilink connection, as `Connection.links` found it.
+
+    Links that come and go later are not followed: ask for `links()` again.
+
+    Threads: every method may be called from any thread.
+
+    Source: S2.3d, S4.10.
+    """
+
+    __slots__ = ("_connection", "_handle", "_subentry")
+
+    def __init__(self, connection: Connection, subentry: int, handle: int) -> None:
+        self._connection = connection
+        self._subentry = subentry
+        self._handle = handle
+
+    @property
+    def subentry(self) -> int:
+        """Which of the entry's subentries it is, counted from 1."""
+        return self._subentry
+
+    @property
+    def handle(self) -> int:
+        """The HRASCONN of this link as an int; 0 when the link was down."""
+        return self._handle
+
+    @property
+    def up(self) -> bool:
+        """Whether the link stood when `Connection.links` was called."""
+        return self._handle != 0
+
+    def status(self) -> ConnectionStatus:
+        """Asks RAS for the state of this link. After `hang_up` it need not ever say that the link is gone (S8.48).
+
+        Raises:
+            RasError: 618 when the link was down; 6 or 668 when it is gone.
+            ClosedError, ForkedError: as `Connection.status`.
+
+        Threads: any; may block in RAS for a moment, with the GIL released.
+
+        Source: S4.1, S4.10.
+        """
+        if not self._handle:
+            raise error_for(_LINK_IS_DOWN, entry=self._connection.entry)
+        return self._connection._status(self._handle)
+
+    def hang_up(self) -> bool:
+        """Hangs up this link alone. Does not wait for the end, which the status of a link may never tell (S3).
+
+        Returns:
+            True when this call hung it up, False when the link was down already.
+
+        Raises:
+            RasError: RasHangUp refused.
+            ClosedError, ForkedError: as `Connection.hang_up`.
+
+        Threads: any; may block in RAS for a moment, with the GIL released.
+
+        Source: S3, S8.48.
+        """
+        _, client = self._connection._open()
+        if not self._handle:
+            return False
+        code = _ffi.link_hang_up(client, self._handle)
+        if code in (6, _LINK_IS_DOWN, 668):
+            return False
+        if code != 0:
+            raise error_for(code, _ffi.error_text(client, code), entry=self._connection.entry)
+        return True
+
+    def __repr__(self) -> str:
+        state = f"{self._handle:#x}" if self._handle else "down"
+        return f"<ras_ext.Link {self._subentry} of {self._connection.entry!r}, {state}>"

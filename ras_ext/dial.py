@@ -28,19 +28,23 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from . import _ffi
 from ._hub import SLICE_NS, Hub, Waiter, wake_waiters
 from .connection import Connection
-from .errors import DialCancelledError, RasError, StillDialing, error_for
+from .errors import DialCancelledError, NotPausedError, RasError, StillDialing, error_for
 from .events import Event, HangUp, Origin, Outcome, state_of
+from .pauses import UNANSWERABLE, Answer
 
 if TYPE_CHECKING:
     from weakref import ReferenceType
 
-    from .client import Client
+    from .client import Client, Password
 
 ALL_COMPLETED: Literal["ALL_COMPLETED"] = "ALL_COMPLETED"
 FIRST_COMPLETED: Literal["FIRST_COMPLETED"] = "FIRST_COMPLETED"
 FIRST_EXCEPTION: Literal["FIRST_EXCEPTION"] = "FIRST_EXCEPTION"
 
 _USER_DISCONNECTION = 631
+# What a dial would have failed with if paused states had been off (S8.36); everything else needs input, 703.
+_WITHOUT_PAUSES: dict[str | None, int] = {"credentials": 691, "new_password": 648, "callback_number": 704}
+_NEEDS_INPUT = 703
 _HANGUP_BOUND_NS = 10_000_000_000  # S3; the core's own bound after a failure
 _OUTCOMES = tuple(Outcome)
 _ORIGINS = tuple(Origin)
@@ -121,21 +125,34 @@ class Dial:
         "_handlers_wake",
         "_hub",
         "_id",
+        "_interactive",
+        "_last_pause",
         "_later",
         "_lost",
         "_on_event",
         "_over",
+        "_resumed",
         "_settled",
         "_started_ns",
         "_waiters",
     )
 
-    def __init__(self, client: Client, hub: Hub, entry: str, on_event: Callable[[Event], object] | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        hub: Hub,
+        entry: str,
+        on_event: Callable[[Event], object] | None,
+        interactive: Callable[[Event, Dial], Answer | None] | None = None,
+    ) -> None:
         self._id = 0
         self._client = client
         self._hub = hub
         self._entry = entry
         self._on_event = on_event
+        self._interactive = interactive
+        self._last_pause = 0  # how many events there were with the latest pause, for the interactive handler
+        self._resumed = 0
         self._started_ns = hub.now()
         self._events: list[Event] = []
         self._decided: Event | None = None
@@ -193,6 +210,10 @@ class Dial:
             if origin == _ffi.FROM_CANCEL:
                 self._cancelled = True
             self._decided = event
+            self._hub.thinking.discard(self)
+        elif self._interactive is not None and self._decided is None and event.wants is not None:
+            self._last_pause = len(events)
+            self._hub.think(self)
         elif error and self._decided is not None and self._decided.failed and error != self._decided.error:
             self._later = self._later or error
 
@@ -211,7 +232,7 @@ class Dial:
         """Starts the handler thread when there is something for it, or wakes it. Only the drainer and close call this."""
         with self._handlers_lock:
             start = not self._handlers_running
-            if start and self._on_event is None and not self._is_done():
+            if start and self._on_event is None and self._interactive is None and not self._is_done():
                 return
             self._handlers_running = True
         if start:
@@ -230,24 +251,53 @@ class Dial:
     def _run_handlers(self) -> None:
         index = 0
         on_event = self._on_event
+        interactive = self._interactive
+        has_handler = on_event is not None or interactive is not None
         while True:
-            while on_event is not None and index < len(self._events):
+            while has_handler and index < len(self._events):
                 event = self._events[index]
                 index += 1
-                try:
-                    on_event(event)
-                except BaseException as problem:
-                    report(f"on_event of the dial of {self._entry!r}", problem)
+                if on_event is not None:
+                    try:
+                        on_event(event)
+                    except BaseException as problem:
+                        report(f"on_event of the dial of {self._entry!r}", problem)
                 if event is self._decided:
                     break
-            if self._decided is not None and (on_event is None or index == 0 or self._events[index - 1] is self._decided):
+                if interactive is not None and event.wants is not None:
+                    self._ask(interactive, event)
+                    self._hub.thought(self)
+                    if self._last_pause > index and self._decided is None:  # the next one came meanwhile
+                        self._hub.think(self)
+            if self._decided is not None and (not has_handler or index == 0 or self._events[index - 1] is self._decided):
                 break
             if self._over:
                 break
             self._handlers_wake.acquire()
         self._finish_handlers()
 
+    def _ask(self, interactive: Callable[[Event, Dial], Answer | None], event: Event) -> None:
+        """Has the interactive handler answer a pause, unless somebody else has, or it is a repeated announcement."""
+        if not _ffi.paused(self._id):
+            return
+        resumed = self._resumed
+        try:
+            answer = interactive(event, self)
+            if isinstance(answer, Answer):
+                try:
+                    self.resume(answer.username, answer._secret.again(), answer.domain, answer.callback_number)  # type: ignore[arg-type]
+                except NotPausedError:  # the dial ended, or was resumed by hand, while the handler was thinking
+                    pass
+            elif answer is not None:
+                raise TypeError(f"an interactive handler must return an Answer or None, not {type(answer).__name__}")
+            elif self._resumed == resumed and (event.wants not in UNANSWERABLE or not self._give_up(event)):
+                self.cancel()
+        except BaseException as problem:
+            report(f"the interactive handler of the dial of {self._entry!r}", problem)
+            self.cancel()
+
     def _finish_handlers(self) -> None:
+        self._hub.thought(self)
         with self._handlers_lock:
             callbacks, self._callbacks = self._callbacks or [], None
         for callback in callbacks:
@@ -451,6 +501,81 @@ class Dial:
     def _cancel(self) -> None:
         if self._id and _ffi.cancel(self._id):
             self._cancelled = True
+
+    # --- Pauses ---------------------------------------------------------------------------------------------------------------
+
+    @property
+    def paused(self) -> bool:
+        """Whether the dial stands still and waits for `resume` (S1.7). Does not block."""
+        self._look()
+        return bool(self._id) and _ffi.paused(self._id)
+
+    def resume(
+        self,
+        username: str | None = None,
+        password: Password | None = None,
+        domain: str | None = None,
+        callback_number: str | None = None,
+    ) -> None:
+        """Lets a paused dial go on: its native thread calls RasDial again, with the same handle and notifier.
+
+        The dial must have been started with `paused_states=True`. What RAS says to it comes as further events: another
+        pause, perhaps. A dial with an interactive handler is resumed by what that returns.
+
+        Args:
+            username: Another user name; None: as before. At most 256 UTF-16 units.
+            password: As for `Client.dial`; after PasswordExpired the new one. None: as before.
+            domain: Another domain; None: as before. At most 15.
+            callback_number: Where the server shall call back; None: as before. At most 128.
+
+        Raises:
+            NotPausedError (a RuntimeError): the dial is not paused, or its pause has been answered.
+            TypeError, ValueError: as `Client.dial`.
+            MemoryError: no memory for the answer.
+            ForkedError (a RuntimeError): in a forked child.
+
+        Threads: any; never blocks.
+
+        Source: S1.7, S8.37 to S8.42.
+        """
+        password = _ffi.hide(password)  # type: ignore[assignment] # first of all; nothing below holds the clear text
+        _ffi.check_fork()
+        request = self._client._answer(username, password, domain, callback_number)
+        code = _ffi.resume(self._id, request)
+        if code == 0:
+            self._resumed += 1
+            return
+        if code in (_ffi.E_NOT_PAUSED, _ffi.E_UNKNOWN_DIAL):
+            self._look()
+            raise NotPausedError(f"{self!r} does not wait for an answer.", entry=self._entry)
+        if code == _ffi.E_INVALID:  # everything else has been checked
+            raise ValueError("password is not valid UTF-8")
+        if code == 8:
+            raise MemoryError("no memory for the answer")
+        raise error_for(code, self._client._error_text(code), entry=self._entry)
+
+    def give_up(self) -> None:
+        """Ends a paused dial with the failure that it would have had without paused states: 691, 648, 704 or 703 (S8.36).
+
+        Unlike `cancel` it leaves an ordinary error, with the origin Core, to whoever waits for the result.
+
+        Raises:
+            NotPausedError (a RuntimeError): the dial is not paused, or its pause has been answered.
+            ForkedError (a RuntimeError): in a forked child.
+
+        Threads: any; never blocks.
+
+        Source: S1.7.
+        """
+        _ffi.check_fork()
+        self._look()
+        paused = [event for event in self._events if event.wants is not None]
+        if not paused or not self._give_up(paused[-1]):
+            raise NotPausedError(f"{self!r} does not wait for an answer.", entry=self._entry)
+        self._hub.poll()
+
+    def _give_up(self, event: Event) -> bool:
+        return _ffi.give_up(self._id, event.error or _WITHOUT_PAUSES.get(event.wants, _NEEDS_INPUT)) == 0
 
     def add_done_callback(self, callback: Callable[[Dial], object]) -> None:
         """Calls callback(dial) when the dial has been decided.

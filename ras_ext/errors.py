@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RasError", "AccessError", "AuthenticationError", "ClosedError", "DialCancelledError", "DisconnectedError", "ForkedError",
-    "IpsecError", "LineError", "NotAvailableError", "PhonebookError", "ProtocolError", "ServiceError", "TunnelError",
-    "UsageError", "StillDialing", "Description", "code_of", "describe", "error_for", "name_of",
+    "IpsecError", "LineError", "NotAvailableError", "NotPausedError", "PhonebookError", "ProtocolError", "ServiceError",
+    "TunnelError", "UsageError", "StillDialing", "Description", "code_of", "describe", "error_for", "name_of",
 ]  # fmt: skip
 
 BUSY, CLOSED, FORKED, NOT_AVAILABLE, INVALID, UNKNOWN_DIAL, STILL_OPEN = range(0xE0520001, 0xE0520008)  # RASX_E_ of ras_ext.h
+NOT_PAUSED = 0xE0520008
 _CANCEL = (4, "cancel")  # Origin.Cancel and its label; `events` is not imported here
 
 # What a person can do about it, for the codes that people meet.
@@ -343,6 +344,12 @@ class ClosedError(_OneCode, RuntimeError):
     _usual = CLOSED
 
 
+class NotPausedError(_OneCode, RuntimeError):
+    """The dial was given an answer although it waits for none: it is not paused, or its pause has been answered already."""
+
+    _usual = NOT_PAUSED
+
+
 class ForkedError(_OneCode, RuntimeError):
     """The library was used in this process's parent; its threads do not exist here."""
 
@@ -396,6 +403,7 @@ _BY_CODE: dict[int, type[RasError]] = {
         (ServiceError, (1058, 1062, 1722, 1723, 1726, 1753, 900, 903, 928, 956)),
         (NotAvailableError, (50, 126, 127, 816, NOT_AVAILABLE)),
         (ClosedError, (CLOSED, UNKNOWN_DIAL)),
+        (NotPausedError, (NOT_PAUSED,)),
         (ForkedError, (FORKED,)),
     )
     for code in codes

@@ -13,9 +13,11 @@ from operator import itemgetter
 
 TYPE_CHECKING = False  # spares `import typing` when the program runs; type checkers know this name
 if TYPE_CHECKING:
-    from typing import ClassVar
+    from typing import ClassVar, Literal
 
     from typing_extensions import Self
+
+    Want = Literal["credentials", "new_password", "callback_number", "terminal", "eap_ui", "unknown"]
 
 __all__ = ["Event", "HangUp", "Notifier", "Origin", "Outcome", "State", "Substate", "state_of"]
 
@@ -235,6 +237,15 @@ def state_of(value: int) -> State:
         return State(value)
 
 
+_WANTS: "dict[int, Want]" = {
+    State.Interactive: "terminal",
+    State.RetryAuthentication: "credentials",
+    State.CallbackSetByCaller: "callback_number",
+    State.PasswordExpired: "new_password",
+    State.InvokeEapUI: "eap_ui",
+}
+
+
 class Event(tuple):  # type: ignore[type-arg] # each field has a type of its own, below
     """One notification of a dial: small, immutable, comparable, picklable.
 
@@ -310,6 +321,15 @@ class Event(tuple):  # type: ignore[type-arg] # each field has a type of its own
         time = property(itemgetter(7), doc="Seconds on the client's clock, normally that of time.perf_counter.")
         elapsed = property(itemgetter(8), doc="Seconds since dial() was called.")
         outcome = property(itemgetter(9), doc="What it means for the whole dial: an Outcome.")
+
+    @property
+    def wants(self) -> "Want | None":
+        """What a paused dial waits for (S1.7): "credentials", "new_password", "callback_number", "terminal" or "eap_ui";
+        "unknown" for a pause that nobody has named yet; None when this is no pause."""
+        state, outcome = self[0], self[9]
+        if not state & _PAUSED or state & _DONE or outcome:
+            return None
+        return _WANTS.get(state, "unknown")
 
     @property
     def is_outcome(self) -> bool:

@@ -527,3 +527,77 @@ def test_terminal_without_rich(how: str, tmp_path: Path) -> None:
     shown = in_terminal("dial", ENTRY, *SIM, rich=how != "hidden", tmp_path=tmp_path, **more)
     assert "\x1b" not in shown
     assert f"Connected to {ENTRY} in " in shown
+
+
+def type_into(dialogue: list[tuple[str, str]], *arguments: str, preparation: str) -> tuple[int, str]:
+    """The program under a pseudo-terminal and somebody who types: after each prompt an answer. Status, and what was shown."""
+    import pty
+
+    leader, follower = pty.openpty()
+    code = PREPARED.format(preparation=preparation)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
+        env=environment(NO_COLOR="1"),
+    ) as child:  # fmt: skip
+        os.close(follower)
+        shown, searched = b"", 0
+        left = list(dialogue)
+        while True:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            shown += part
+            if left and (at := shown.find(left[0][0].encode(), searched)) >= 0:
+                searched = at + len(left[0][0])
+                os.write(leader, left.pop(0)[1].encode() + b"\n")
+        status = child.wait(timeout=60)
+    os.close(leader)
+    assert not left, f"never asked: {left}; shown: {shown!r}"
+    return status, shown.decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_a_terminal_is_asked_for_other_credentials() -> None:
+    """The first password is wrong; the second attempt connects. No password is shown."""
+    dialogue = [("Password for eve", "wr0ng-one"), ("User name [eve]: ", "ada"), ("Password for ada: ", "lovelace")]
+    account = f'machine.account("{ENTRY}", "ada", "lovelace")'
+    status, shown = type_into(dialogue, "dial", ENTRY, *SIM, "--user", "eve", preparation=account)
+    assert status == 0, shown
+    assert "RetryAuthentication" in shown
+    assert f"Connected to {ENTRY} in " in shown
+    assert "wr0ng-one" not in shown
+    assert "lovelace" not in shown
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_a_terminal_is_asked_for_a_new_password() -> None:
+    """Twice, until both are the same."""
+    dialogue = [("New password: ", "one"), ("again: ", "two"), ("New password: ", "three"), ("again: ", "three")]
+    status, shown = type_into(dialogue, "dial", ENTRY, *SIM, preparation=f'machine.script("{ENTRY}", "expired")')
+    assert status == 0, shown
+    assert "The two are not the same." in shown
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_nothing_typed_gives_up_plainly() -> None:
+    """An empty password, and a pause that needs a dialog: the error that it would have been without a pause; status 1."""
+    dialogue = [("Password for ada: ", "wrong"), ("User name [ada]: ", ""), ("Password for ada: ", "")]
+    account = f'machine.account("{ENTRY}", "ada", "lovelace")'
+    status, shown = type_into(dialogue, "dial", ENTRY, *SIM, "--user", "ada", preparation=account)
+    assert status == 1
+    assert "error 691 ERROR_AUTHENTICATION_FAILURE" in shown
+    status, shown = type_into([], "dial", ENTRY, *SIM, preparation=f'machine.script("{ENTRY}", "eap_ui")')
+    assert status == 1
+    assert "error 703 ERROR_INTERACTIVE_MODE" in shown
+
+
+def test_without_a_terminal_nobody_is_asked(machine: sim.Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Paused states stay off: the vendor's plain failure."""
+    machine.script(ENTRY, "retry")
+    status, out, err = call(capsys, "dial", ENTRY, *SIM)
+    assert status == 1
+    assert "RetryAuthentication" not in out
+    assert err.startswith("error 691 ")

@@ -146,7 +146,8 @@ def test_18_repeated_and_concurrent_notifications(virtual: Machine, client: Clie
         virtual.seed(seed)
         dial = client.dial("Office VPN")
         events = list(dial)
-        assert [event.sequence for event in dial.events] == list(range(len(dial.events)))
+        so_far = dial.events  # asked once: what the other thread announces late may come between two looks
+        assert [event.sequence for event in so_far] == list(range(len(so_far)))
         assert {event.state for event in events} <= set(VPN_OK)
         assert events[-1].state is State.Connected
         assert dial.result().hang_up() is HangUp.GONE

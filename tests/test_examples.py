@@ -64,6 +64,15 @@ def test_retry() -> None:
     assert lines == ["676 ERROR_LINE_BUSY: again in 0.01 s", "676 ERROR_LINE_BUSY: again in 0.02 s", "Office VPN is up"]
 
 
+def test_watcher() -> None:
+    """A connection that somebody makes, and that the other side ends: both are told, the reason honestly."""
+    assert run("watcher.py", "--api", "sim", "--changes", "2") == (
+        0,
+        ["Office VPN: connected", "Office VPN: disconnected (668 ERROR_NO_CONNECTION)"],
+        "",
+    )
+
+
 @pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link of a page is a file or folder that exists."""

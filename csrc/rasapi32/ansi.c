@@ -364,3 +364,135 @@ uint32_t RASAPI_CALL sim_RasValidateEntryNameA(const char *phonebook, const char
         sim_from_ansi(entry, RAS_MaxEntryName + 1, name, COUNT_OF(name));
     return sim_RasValidateEntryNameW(wide_path(phonebook, path), entry != NULL ? name : NULL);
 }
+
+/* --- Entry properties, links ------------------------------------------------------------------------------------------------- */
+
+static const uint32_t record_sizes_a[] = { RASENTRYA_SIZES }, record_sizes_w[] = { RASENTRYW_SIZES };
+
+#define SAME(member) (void)memcpy(&to->member, &from->member, sizeof to->member)
+
+/* Every member; the caller copies only those of its version. */
+static void narrow_record(const RASENTRYW *from, RASENTRYA *to)
+{
+    SAME(dwfOptions), SAME(dwCountryID), SAME(dwCountryCode);
+    TO_ANSI(to->szAreaCode, from->szAreaCode);
+    TO_ANSI(to->szLocalPhoneNumber, from->szLocalPhoneNumber);
+    SAME(ipaddr), SAME(ipaddrDns), SAME(ipaddrDnsAlt), SAME(ipaddrWins), SAME(ipaddrWinsAlt);
+    SAME(dwFrameSize), SAME(dwfNetProtocols), SAME(dwFramingProtocol);
+    TO_ANSI(to->szScript, from->szScript);
+    TO_ANSI(to->szAutodialDll, from->szAutodialDll);
+    TO_ANSI(to->szAutodialFunc, from->szAutodialFunc);
+    TO_ANSI(to->szDeviceType, from->szDeviceType);
+    TO_ANSI(to->szDeviceName, from->szDeviceName);
+    TO_ANSI(to->szX25PadType, from->szX25PadType);
+    TO_ANSI(to->szX25Address, from->szX25Address);
+    TO_ANSI(to->szX25Facilities, from->szX25Facilities);
+    TO_ANSI(to->szX25UserData, from->szX25UserData);
+    SAME(dwChannels), SAME(dwReserved1), SAME(dwReserved2);
+    SAME(dwSubEntries), SAME(dwDialMode), SAME(dwDialExtraPercent), SAME(dwDialExtraSampleSeconds);
+    SAME(dwHangUpExtraPercent), SAME(dwHangUpExtraSampleSeconds), SAME(dwIdleDisconnectSeconds);
+    SAME(dwType), SAME(dwEncryptionType), SAME(dwCustomAuthKey), SAME(guidId);
+    TO_ANSI(to->szCustomDialDll, from->szCustomDialDll);
+    SAME(dwVpnStrategy), SAME(dwfOptions2), SAME(dwfOptions3);
+    TO_ANSI(to->szDnsSuffix, from->szDnsSuffix);
+    SAME(dwTcpWindowSize);
+    TO_ANSI(to->szPrerequisitePbk, from->szPrerequisitePbk);
+    TO_ANSI(to->szPrerequisiteEntry, from->szPrerequisiteEntry);
+    SAME(dwRedialCount), SAME(dwRedialPause);
+    SAME(ipv6addrDns), SAME(ipv6addrDnsAlt), SAME(dwIPv4InterfaceMetric), SAME(dwIPv6InterfaceMetric);
+    SAME(ipv6addr), SAME(dwIPv6PrefixLength), SAME(dwNetworkOutageTime);
+    TO_ANSI(to->szIDi, from->szIDi);
+    TO_ANSI(to->szIDr, from->szIDr);
+    SAME(fIsImsConfig), SAME(IdiType), SAME(IdrType), SAME(fDisableIKEv2Fragmentation);
+}
+
+/* How many units the list of alternates takes, its last NUL included; at most what stands in the buffer (S8.61). */
+static uint32_t list_units(const RASENTRYW *record, uint32_t bytes)
+{
+    const char16_t *list;
+    uint32_t most, used = 0;
+
+    if (record->dwAlternateOffset == 0 || record->dwAlternateOffset >= bytes)
+        return 0;
+    list = (const char16_t *)(const void *)((const uint8_t *)record + record->dwAlternateOffset);
+    most = (bytes - record->dwAlternateOffset) / (uint32_t)sizeof *list;
+    while (used < most && list[used] != 0)
+        used += (uint32_t)rasx__utf16_length(list + used, most - used) + 1;
+    return used < most ? used + 1 : most;
+}
+
+/* The record of the same version, and behind it the same list in one byte a character: so the room needed follows from the W
+ * form's answer. */
+uint32_t RASAPI_CALL sim_RasGetEntryPropertiesA(const char *phonebook, const char *entry, RASENTRYA *record, uint32_t *bytes,
+                                                uint8_t *device_info, uint32_t *device_bytes)
+{
+    char16_t path[PATH_UNITS], name[RAS_MaxEntryName + 2];
+    const char16_t *wide_name = entry != NULL ? name : NULL;
+    const uint32_t had = bytes != NULL ? *bytes : 0;
+    const int sized = record != NULL && had >= sizeof record->dwSize;
+    int version = sized ? version_of(record->dwSize, record_sizes_a, COUNT_OF(record_sizes_a)) : (int)COUNT_OF(record_sizes_a) - 1;
+    RASENTRYW *wide = NULL;
+    uint32_t room = sizeof(RASENTRYW), code = 603, units, needed;
+
+    if (entry != NULL)
+        sim_from_ansi(entry, RAS_MaxEntryName + 1, name, COUNT_OF(name));
+    (void)wide_path(phonebook, path);
+    if (bytes == NULL || version < 0) { /* an answer without a record: 0, 87, 623 or 632 */
+        RASENTRYW none = { .dwSize = 0 };
+
+        room = sizeof none;
+        return sim_RasGetEntryPropertiesW(phonebook != NULL ? path : NULL, wide_name, record != NULL ? &none : NULL,
+                                          bytes != NULL ? &room : NULL, device_info, device_bytes);
+    }
+    for (int i = 0; i < MOST_TRIES && code == 603; i++) {
+        free(wide);
+        wide = calloc(1, room);
+        if (wide == NULL)
+            return 8;
+        wide->dwSize = record_sizes_w[version];
+        code = sim_RasGetEntryPropertiesW(phonebook != NULL ? path : NULL, wide_name, wide, &room, device_info, device_bytes);
+        if (code == 632 && !sized && version > 0) { /* a system that does not know the newest (S8.63) */
+            version--;
+            code = 603;
+        }
+    }
+    if (code == 0) {
+        units = list_units(wide, room);
+        needed = record_sizes_a[version] + units;
+        *bytes = needed;
+        if (record == NULL || had < needed) {
+            code = 603;
+        } else {
+            RASENTRYA *full = calloc(1, sizeof *full);
+
+            if (full == NULL) {
+                code = 8;
+            } else {
+                narrow_record(wide, full);
+                full->dwSize = record_sizes_a[version];
+                full->dwAlternateOffset = units == 0 ? 0 : full->dwSize;
+                memcpy(record, full, full->dwSize);
+                free(full);
+                for (uint32_t i = 0; i < units; i++) { /* by single characters, so that the NULs between them stay */
+                    const char16_t one[2] = { ((const char16_t *)(const void *)((const uint8_t *)wide + wide->dwAlternateOffset))[i], 0 };
+                    char narrow[2];
+
+                    sim_to_ansi(one, 1, narrow, sizeof narrow);
+                    ((char *)record)[record->dwSize + i] = narrow[0];
+                }
+            }
+        }
+    }
+    free(wide);
+    return code;
+}
+
+uint32_t RASAPI_CALL sim_RasGetSubEntryHandleA(HRASCONN connection, uint32_t subentry, HRASCONN *link)
+{
+    return sim_RasGetSubEntryHandleW(connection, subentry, link);
+}
+
+uint32_t RASAPI_CALL sim_RasConnectionNotificationA(HRASCONN connection, void *event, uint32_t flags)
+{
+    return sim_RasConnectionNotificationW(connection, event, flags); /* no text in it */
+}

@@ -19,6 +19,10 @@ uint32_t RASAPI_CALL sim_RasGetErrorStringA(uint32_t code, char *text, uint32_t 
 uint32_t RASAPI_CALL sim_RasGetEntryDialParamsA(const char *phonebook, RASDIALPARAMSA *params, int32_t *has_password);
 uint32_t RASAPI_CALL sim_RasValidateEntryNameA(const char *phonebook, const char *entry);
 uint32_t RASAPI_CALL sim_RasSetEntryDialParamsA(const char *phonebook, RASDIALPARAMSA *params, int32_t remove_password);
+uint32_t RASAPI_CALL sim_RasGetEntryPropertiesA(const char *phonebook, const char *entry, RASENTRYA *record, uint32_t *bytes,
+                                                uint8_t *device_info, uint32_t *device_bytes);
+uint32_t RASAPI_CALL sim_RasGetSubEntryHandleA(HRASCONN connection, uint32_t subentry, HRASCONN *link);
+uint32_t RASAPI_CALL sim_RasConnectionNotificationA(HRASCONN connection, void *event, uint32_t flags);
 
 /* Code page 1252 (assumed for CP_ACP, so that every system and test sees the same). Read at most `most` characters, write at most
  * `room` with the NUL, which always stands. A character that the page lacks becomes '?'. */

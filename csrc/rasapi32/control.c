@@ -650,7 +650,7 @@ rasx_clock *sim_clock(void)
     return rasx__clock_machine();
 }
 
-static uint32_t set_clock(uint32_t is_virtual)
+static uint32_t switch_clock(uint32_t is_virtual)
 {
     rasx_clock *clock = sim_clock();
     uint64_t from_ns;
@@ -665,6 +665,14 @@ static uint32_t set_clock(uint32_t is_virtual)
     seeded_ns = clock->now(clock);
     rasx__unlock(&lock);
     return 0;
+}
+
+static uint32_t set_clock(uint32_t is_virtual)
+{
+    uint32_t code = switch_clock(is_virtual);
+
+    sim_engine_keep_time(); /* that it was stopped for */
+    return code;
 }
 
 static uint32_t advance(uint64_t ns)
@@ -822,6 +830,7 @@ static uint32_t reset(uint32_t force)
 
     if (code != 0)
         return code;
+    sim_notify_reset();
     take_lock();
     for (uint32_t i = 0; i < BUCKETS; i++) {
         while (settings[i] != NULL) {

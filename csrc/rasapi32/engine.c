@@ -6,7 +6,8 @@
  * A dial in flight is a `conn` with a `session`; the session and its worker thread end with the outcome, the conn lives until
  * its handle is gone. The worker pulls the link (link.h) and calls the notifier itself, so the dial stands still while a handler
  * runs (S1.5). What merely takes time after that (a hang-up closing the port, a link that breaks later) needs no thread: it is a
- * due time in a heap, and every call first takes care of what has fallen due.
+ * due time in a heap, and every call first takes care of what has fallen due. Only while somebody is registered for connection
+ * notification does a thread, the keeper, see to it that nothing in the heap falls due unseen.
  *
  * One lock guards everything here. It is never held while a handler runs, while anything waits, or across a call into the link
  * that may take time.
@@ -99,12 +100,17 @@ typedef struct conn {
     uint32_t     in_handler;  /* handlers that hold the dial now */
     uint32_t     state, error, extended_error, subentry;
     uint8_t      phase;
+    uint8_t      told_up;     /* RASCN_Connection was signalled, RASCN_Disconnection not yet */
     uint8_t      listed;      /* in the handle table and the list */
     uint8_t      in_entries;  /* in the entry table: a second dial of the entry finds it */
     uint8_t      paused;
     uint8_t      aborted;     /* hung up before the outcome */
     uint8_t      muted;       /* a RasDialFunc2 handler returned 0 (S8.28) */
     uint8_t      never_gone;
+    uint8_t      only;        /* the one subentry of a dial as needed; 0: all are dialled */
+    uint32_t     links;       /* subentries of the entry, or of what the script plays */
+    uint64_t     links_up;    /* bits of those that stand, from Connected on */
+    uint64_t     links_hung;  /* and of those that were hung up by themselves */
     notifier     notify;
     struct lane *lane;        /* slow_device: handlers that run beside the dial */
     uint8_t      correlation[16];
@@ -133,6 +139,7 @@ typedef struct session { /* what only a dial in flight needs */
     uint32_t     drop_code;
     uint32_t     options;
     uint32_t     subentries;
+    uint32_t     first_error; /* of a subentry */
     uint64_t     up, down;    /* bits of subentries that are connected or failed */
     uint32_t     announced;
     uint32_t     outstanding; /* handlers on threads of their own that the dial waits for */
@@ -172,6 +179,10 @@ static struct {
     uint64_t  handles;      /* handle values made so far */
     uint32_t  threads;
     int       resetting;
+    int       keeper;       /* the keeper runs */
+    int       keeper_stops; /* it shall end, and none shall start */
+    int       keeper_ready; /* its event has been initialised */
+    rasx__event keeper_wake; /* the heap has changed */
     uintptr_t reusable[REUSABLE];
     uint32_t  reusable_count;
     struct { uintptr_t handle; uint32_t code; } gone[REMEMBERED];
@@ -317,18 +328,33 @@ static void heap_remove(conn *c)
 
     if (place == 0)
         return;
+    if (machine.keeper)
+        rasx__event_set(&machine.keeper_wake);
     c->heap_place = 0;
     last = machine.heap[--machine.heap_count];
     if (last != c)
         heap_sift(place, last);
 }
 
+static void keep_time(void);
+
 static void set_due(conn *c, uint64_t due_ns)
 {
     heap_remove(c);
     c->due_ns = due_ns;
-    if (due_ns != RASX_NEVER && c->listed)
+    if (due_ns != RASX_NEVER && c->listed) {
         heap_sift(++machine.heap_count, c);
+        keep_time();
+    }
+}
+
+/* The link is down, for good: whoever asked for it hears of it (S4.13: the last link of a bundle). */
+static void tell_down(conn *c)
+{
+    if (!c->told_up)
+        return;
+    c->told_up = 0;
+    sim_notify(RASCN_Disconnection, c->handle);
 }
 
 static void release_conn(conn *c)
@@ -378,6 +404,7 @@ static void unlist(conn *c)
     c->references = 0;
     if (!c->listed)
         return;
+    tell_down(c);
     c->listed = 0;
     machine.listed--;
     for (at = &machine.by_handle[handle_bucket(c->handle)]; *at != c; at = &(*at)->next_handle) {}
@@ -408,6 +435,7 @@ static uint64_t catch_up(void)
             free_ports(c);
             leave_entries(c);
             c->phase = ZOMBIE;
+            tell_down(c);
         } else {
             unlist(c);
         }
@@ -422,6 +450,10 @@ static uintptr_t handle_base(void)
     return sizeof(uintptr_t) > 4 ? (uintptr_t)UINT64_C(0x7A5500010000) : (uintptr_t)0x00010000;
 }
 
+/* Values stand this far apart, so that the handle of a link is that of its connection and its number (S4.10): both can be
+ * told apart from the value alone, and a stale one stays stale. */
+#define HANDLE_STEP 256u
+
 static uintptr_t new_handle(const char *entry)
 {
     uintptr_t handle;
@@ -429,7 +461,7 @@ static uintptr_t new_handle(const char *entry)
     if (machine.reusable_count > 0 && sim_knob(entry, SIM_KNOB_reuse_handles) != 0)
         return machine.reusable[--machine.reusable_count];
     do
-        handle = handle_base() + (uintptr_t)(16 * ++machine.handles);
+        handle = handle_base() + (uintptr_t)(HANDLE_STEP * ++machine.handles);
     while (handle == 0 || find_handle(handle) != NULL);
     return handle;
 }
@@ -437,12 +469,36 @@ static uintptr_t new_handle(const char *entry)
 /* What is said of a handle that no connection has (S8.44): 6 for one that never was. */
 static uint32_t gone_code(uintptr_t handle)
 {
-    if (handle <= handle_base() || (uint64_t)(handle - handle_base()) > 16 * machine.handles)
+    if (handle <= handle_base() || (uint64_t)(handle - handle_base()) > HANDLE_STEP * machine.handles + HANDLE_STEP - 1)
         return 6;
     for (uint32_t i = 0; i < REMEMBERED && i < machine.gone_count; i++)
         if (machine.gone[i].handle == handle)
             return machine.gone[i].code;
     return (uint32_t)sim_knob(NULL, SIM_KNOB_gone_code);
+}
+
+/* --- Links of a connection (S4.10) --------------------------------------------------------------------------------------- */
+
+static uint64_t link_bit(uint32_t subentry)
+{
+    return UINT64_C(1) << ((subentry == 0 ? 0 : subentry - 1) % 64);
+}
+
+/* The connection of a handle of one link; *subentry is its number. NULL for any other handle. */
+static conn *find_link(uintptr_t handle, uint32_t *subentry)
+{
+    *subentry = handle > handle_base() ? (uint32_t)((handle - handle_base()) % HANDLE_STEP) : 0;
+    return *subentry == 0 ? NULL : find_handle(handle - *subentry);
+}
+
+/* The links that stand when the whole is connected: all that were dialled and did not fail (S2.3d). */
+static void links_connected(conn *c, uint32_t dialled, uint64_t down)
+{
+    uint64_t all = dialled >= 64 ? UINT64_MAX : (UINT64_C(1) << dialled) - 1;
+
+    if (c->links < dialled)
+        c->links = dialled;
+    c->links_up = c->only != 0 ? link_bit(c->only) : all & ~down;
 }
 
 /* --- Ports ------------------------------------------------------------------------------------------------------------- */
@@ -537,6 +593,71 @@ static void end_thread(conn *c, int owned)
     rasx__unlock(&lock);
     if (owned)
         sim_clock()->leave(sim_clock());
+}
+
+/* The keeper: takes care of what falls due although nobody calls, for those who wait to be notified. It lives only while there is
+ * something in the heap and somebody registered. On a virtual clock it fires after everything else that is due at the time. */
+static void keeper_main(void *unused)
+{
+    rasx_clock *clock = sim_clock();
+
+    (void)unused;
+    clock->enter(clock, UINT64_MAX);
+    rasx__lock(&lock);
+    for (;;) {
+        uint64_t due;
+
+        catch_up();
+        if (machine.heap_count == 0 || machine.keeper_stops || machine.resetting || !sim_notify_anybody())
+            break;
+        due = machine.heap[0]->due_ns;
+        rasx__unlock(&lock);
+        clock->wait(clock, &machine.keeper_wake, due, 0);
+        rasx__lock(&lock);
+    }
+    machine.keeper = 0;
+    rasx__unlock(&lock);
+    end_thread(NULL, 1);
+}
+
+/* With the lock. Without a thread for it there are no notifications of what falls due: nothing promises them. */
+static void keep_time(void)
+{
+    rasx_clock *clock = sim_clock();
+
+    if (machine.keeper) {
+        rasx__event_set(&machine.keeper_wake);
+        return;
+    }
+    if (machine.heap_count == 0 || machine.keeper_stops || machine.resetting || !sim_notify_anybody())
+        return;
+    if (!machine.keeper_ready) {
+        if (rasx__event_init(&machine.keeper_wake) != 0)
+            return;
+        rasx__event_pump(&machine.keeper_wake, 0);
+        machine.keeper_ready = 1;
+    }
+    machine.threads++;
+    clock->expect(clock);
+    machine.keeper = rasx__thread_start(keeper_main, NULL) == 0;
+    if (!machine.keeper) {
+        clock->unexpect(clock);
+        machine.threads--;
+    }
+}
+
+void sim_engine_keep_time(void)
+{
+    rasx__lock(&lock);
+    keep_time();
+    rasx__unlock(&lock);
+}
+
+static void stop_keeper(int stop)
+{
+    machine.keeper_stops = stop;
+    if (machine.keeper)
+        rasx__event_set(&machine.keeper_wake);
 }
 
 /* Lets `ns` pass on the machine's clock, or (held) waits until the control table's release(). A reset ends both. releases, if not
@@ -915,7 +1036,7 @@ static void use_device(conn *c, uint32_t state, uint32_t subentry)
 /* A bundle lives as long as one of its subentries does (S2.3d). 1 when this was the last. */
 static int subentry_failed(session *s, uint32_t subentry)
 {
-    uint64_t bit = UINT64_C(1) << ((subentry == 0 ? 0 : subentry - 1) % 64);
+    uint64_t bit = link_bit(subentry);
     uint64_t all = s->subentries >= 64 ? UINT64_MAX : (UINT64_C(1) << s->subentries) - 1;
 
     s->down |= bit;
@@ -953,13 +1074,16 @@ static int enter_state(session *s, const sim_link_report *report)
         ended = 1;
         failed = what.state != RASCS_Connected || what.error != 0;
     } else if (what.state == RASCS_SubEntryConnected && what.error == 0) {
-        s->up |= UINT64_C(1) << ((what.subentry == 0 ? 0 : what.subentry - 1) % 64);
+        s->up |= link_bit(what.subentry);
+        s->down &= ~link_bit(what.subentry);
     } else if (what.error != 0 || what.state == RASCS_SubEntryDisconnected) {
         ended = failed = s->subentries < 2 || subentry_failed(s, what.subentry);
+        if (s->first_error == 0)
+            s->first_error = what.error;
     }
     if (s->subentries < 2 || ended || what.error == 0) {
         c->state = what.state;
-        c->error = what.error;
+        c->error = what.error != 0 || !failed ? what.error : s->first_error; /* SubEntryDisconnected of the last need not tell */
         c->extended_error = what.extended_error;
         c->subentry = what.subentry;
         use_device(c, what.state, what.subentry);
@@ -970,9 +1094,18 @@ static int enter_state(session *s, const sim_link_report *report)
             c->state = RASCS_Disconnected; /* the last link reported itself down without a code: only this tells the end (S2.5, assumed) */
     } else if (ended) {
         c->phase = CONNECTED; /* listed before the handler hears of it (S4.2) */
+        links_connected(c, s->subentries, s->down);
         if (report->lasts_ns != RASX_NEVER)
             set_due(c, clock->now(clock) + report->lasts_ns);
+        c->told_up = 1;
+        sim_notify(RASCN_Connection, c->handle);
+    } else if (s->up != 0 && what.state == RASCS_SubEntryDisconnected) { /* assumed: also before the whole is connected */
+        sim_notify(RASCN_BandwidthRemoved, c->handle);
+    } else if ((s->up & (s->up - 1)) != 0 && what.state == RASCS_SubEntryConnected) { /* not the first */
+        sim_notify(RASCN_BandwidthAdded, c->handle);
     }
+    if (s->knobs[SIM_KNOB_watch_spurious] != 0)
+        sim_notify(SIM_NOTIFY_NOTHING, 0);
     rasx__unlock(&lock);
 
     announce(s, &what, report->silent);
@@ -1388,6 +1521,8 @@ static conn *new_conn(const dial_call *d, uint32_t subentry)
     read_guid(record, c->entry_id);
     c->due_ns = RASX_NEVER;
     c->notify = d->notify;
+    c->only = (uint8_t)subentry;
+    c->links = record == NULL ? 1 : record->link_count;
     c->holders = 1; /* RasDial itself */
     c->phase = DIALING;
     return c;
@@ -1686,6 +1821,31 @@ static int64_t handle_knob(uintptr_t handle, enum sim_knob knob)
     return value;
 }
 
+/* One link of a connection goes, the rest of the bundle stays; with the last one the connection ends (S2.3d). Its port is free at
+ * once (assumed). 0, or what is said of a link that does not stand: 6 before Connected and after its own hang-up, else 618 (assumed).
+ * Under the lock. */
+static uint32_t drop_link(conn *c, uint32_t subentry, int hung)
+{
+    if (c->phase != CONNECTED || (c->links_hung & link_bit(subentry)) != 0)
+        return 6;
+    if ((c->links_up & link_bit(subentry)) == 0 || subentry > c->links)
+        return 618;
+    c->links_up &= ~link_bit(subentry);
+    if (hung)
+        c->links_hung |= link_bit(subentry);
+    for (uint32_t i = 0; i < c->device_count; i++) {
+        if (c->devices[i].subentry != subentry || c->devices[i].port == NO_PORT)
+            continue;
+        machine.ports[c->devices[i].port].used--;
+        c->devices[i].port = NO_PORT;
+    }
+    if (c->links_up == 0)
+        unlist(c);
+    else
+        sim_notify(RASCN_BandwidthRemoved, c->handle);
+    return 0;
+}
+
 /* Removes one reference; the last one closes the connection, which takes hangup_delay_ms of the machine's clock (S3). In a handler
  * that holds the dial the closing waits for its return (S8.10). */
 uint32_t RASAPI_CALL sim_RasHangUpW(HRASCONN connection)
@@ -1704,6 +1864,12 @@ uint32_t RASAPI_CALL sim_RasHangUpW(HRASCONN connection)
     code = handle == 0 ? 6 : (uint32_t)handle_knob(handle, SIM_KNOB_hangup_code);
     rasx__lock(&lock);
     catch_up();
+    c = code == 0 ? find_link(handle, &what.subentry) : NULL;
+    if (c != NULL) {
+        code = drop_link(c, what.subentry, 1);
+        rasx__unlock(&lock);
+        return sim_leave(SIM_RasHangUpW, code, "h=0x%llx", (unsigned long long)handle);
+    }
     c = find_handle(handle);
     if (code != 0) {
         c = NULL;
@@ -1765,11 +1931,22 @@ static void fill_endpoints(const conn *c, RASCONNSTATUSW *status)
     status->remoteEndPoint.address.ipv4.d = 1;
 }
 
+/* Whether the status knows this link no more: one that never stood, or that was hung up where that is told (knob link_gone). */
+static int link_is_gone(const conn *c, uint32_t subentry)
+{
+    if (subentry > c->links || c->phase != CONNECTED)
+        return 1;
+    if (c->links_hung & link_bit(subentry))
+        return sim_knob(c->entry, SIM_KNOB_link_gone) == 2;
+    return (c->links_up & link_bit(subentry)) == 0;
+}
+
 /* The last state with its error, until the handle is gone (S2.5). Only the fields of the caller's version are written. */
 uint32_t RASAPI_CALL sim_RasGetConnectStatusW(HRASCONN connection, RASCONNSTATUSW *status)
 {
     uintptr_t handle = (uintptr_t)connection;
     RASCONNSTATUSW full;
+    uint32_t subentry = 0;
     uint32_t code;
     conn *c;
 
@@ -1789,14 +1966,23 @@ uint32_t RASAPI_CALL sim_RasGetConnectStatusW(HRASCONN connection, RASCONNSTATUS
     rasx__lock(&lock);
     catch_up();
     c = find_handle(handle);
+    if (c == NULL)
+        c = find_link(handle, &subentry);
     if (c == NULL) {
         code = gone_code(handle);
+    } else if (subentry != 0 && link_is_gone(c, subentry)) {
+        code = c->links_hung & link_bit(subentry) ? 6 : 618;
     } else {
         const device *used = &c->devices[c->device];
         uint32_t closing = (uint32_t)sim_knob(c->entry, SIM_KNOB_closing_state);
 
         full.rasconnstate = c->phase >= CLOSING && closing != 0 ? closing : c->state;
         full.dwError = c->error;
+        if (subentry != 0 && (c->links_up & link_bit(subentry)) == 0 && sim_knob(c->entry, SIM_KNOB_link_gone) != 0)
+            full.rasconnstate = RASCS_Disconnected;
+        for (uint32_t i = 0; subentry != 0 && i < c->device_count; i++)
+            if (c->devices[i].subentry == subentry)
+                used = &c->devices[i];
         sim_copy_utf16(full.szDeviceType, COUNT_OF(full.szDeviceType), used->type);
         sim_copy_utf16(full.szDeviceName, COUNT_OF(full.szDeviceName), used->name);
         sim_copy_utf16(full.szPhoneNumber, COUNT_OF(full.szPhoneNumber), used->number);
@@ -1810,6 +1996,36 @@ uint32_t RASAPI_CALL sim_RasGetConnectStatusW(HRASCONN connection, RASCONNSTATUS
 leave:
     return sim_leave(SIM_RasGetConnectStatusW, code, "h=0x%llx state=%u error=%u", (unsigned long long)handle,
                      full.rasconnstate, full.dwError);
+}
+
+/* The handle of one link of a connection that stands (S4.10): 6 for a handle that is none, 259 beyond the links, 618 for one that
+ * is down. A handle of a link will do for the connection (assumed). */
+uint32_t RASAPI_CALL sim_RasGetSubEntryHandleW(HRASCONN connection, uint32_t subentry, HRASCONN *link)
+{
+    uintptr_t handle = (uintptr_t)connection;
+    uint32_t own = 0;
+    uint32_t code;
+    conn *c;
+
+    if (sim_enter(SIM_RasGetSubEntryHandleW, &code))
+        return code;
+    rasx__lock(&lock);
+    catch_up();
+    c = find_handle(handle);
+    if (c == NULL)
+        c = find_link(handle, &own);
+    if (link == NULL || subentry == 0)
+        code = 87;
+    else if (c == NULL || c->phase != CONNECTED)
+        code = 6;
+    else if (subentry > c->links || subentry >= HANDLE_STEP)
+        code = 259;
+    else if ((c->links_up & link_bit(subentry)) == 0)
+        code = 618;
+    if (code == 0)
+        *link = (HRASCONN)(c->handle + subentry);
+    rasx__unlock(&lock);
+    return sim_leave(SIM_RasGetSubEntryHandleW, code, "h=0x%llx subentry=%u", (unsigned long long)handle, subentry);
 }
 
 static int is_listed(const conn *c, int dialing)
@@ -1873,12 +2089,17 @@ uint32_t RASAPI_CALL sim_RasEnumConnectionsW(RASCONNW *list, uint32_t *bytes, ui
 uint32_t sim_engine_drop(uint64_t handle, uint32_t reason)
 {
     uint32_t code = 0;
+    uint32_t subentry = 0;
     conn *c;
 
     rasx__lock(&lock);
     catch_up();
     c = (uint64_t)(uintptr_t)handle == handle ? find_handle((uintptr_t)handle) : NULL;
-    if (c == NULL || c->phase >= CLOSING) {
+    if (c == NULL && (uint64_t)(uintptr_t)handle == handle)
+        c = find_link((uintptr_t)handle, &subentry);
+    if (c != NULL && subentry != 0) {
+        code = drop_link(c, subentry, 0);
+    } else if (c == NULL || c->phase >= CLOSING) {
         code = 6;
     } else if (c->phase == CONNECTED) {
         unlist(c);
@@ -1889,6 +2110,17 @@ uint32_t sim_engine_drop(uint64_t handle, uint32_t reason)
     }
     rasx__unlock(&lock);
     return code;
+}
+
+int sim_engine_has(uintptr_t handle)
+{
+    int has;
+
+    rasx__lock(&lock);
+    catch_up();
+    has = find_handle(handle) != NULL;
+    rasx__unlock(&lock);
+    return has;
 }
 
 void sim_engine_counters(rasx_sim_counters *counters)
@@ -1916,9 +2148,11 @@ uint32_t sim_engine_in_flight(void)
     rasx__lock(&lock);
     for (const conn *c = machine.first; c != NULL; c = c->next)
         dials += c->phase == DIALING;
+    stop_keeper(1); /* it does not count; sim_engine_keep_time lets it come back */
     while (dials == 0 && machine.threads > 0 && rasx__now_ns() < end)
         rasx__cond_wait(&thread_ended, &lock, 20);
     threads = machine.threads;
+    stop_keeper(0);
     rasx__unlock(&lock);
     while (dials + threads == 0 && rasx__clock_owned(sim_clock()) > 0 && rasx__now_ns() < end)
         rasx__yield();
@@ -1963,6 +2197,7 @@ uint32_t sim_engine_reset(uint32_t force)
         }
         wake_sleepers(0);
     }
+    stop_keeper(1);
     for (;;) {
         for (session *s = machine.sessions; force && s != NULL; s = s->next) {
             s->c->muted = 1;
@@ -1976,6 +2211,7 @@ uint32_t sim_engine_reset(uint32_t force)
         rasx__cond_wait(&thread_ended, &lock, 20);
     }
     machine.resetting = 0;
+    stop_keeper(0);
     if (left == 0) {
         for (conn *c = machine.first; c != NULL; c = next) { /* zombies */
             next = c->next;

@@ -1,9 +1,9 @@
-/* engine.h: what engine.c, control.c and link_script.c tell each other; nobody else includes it.
+/* engine.h: what engine.c, control.c, notification.c and link_script.c tell each other; nobody else includes it.
  *
  * SPDX-License-Identifier: MIT
  *
- * Locks: the engine's (engine.c) comes before the control's (control.c); neither is held while a handler runs or anything
- * waits. A function named here takes the lock of its own file.
+ * Locks: the engine's (engine.c) comes before that of notification.c, that before the control's (control.c); none is held while a
+ * handler runs or anything waits. A function named here takes the lock of its own file.
  */
 #ifndef RASX_ENGINE_H
 #define RASX_ENGINE_H
@@ -60,6 +60,8 @@ uint32_t sim_engine_in_flight(void);         /* dials that have not been decided
 void     sim_engine_clock_moved(uint64_t from_ns, uint64_t to_ns); /* keeps what is left of every delay when the clock changes */
 uint32_t sim_engine_drop(uint64_t handle, uint32_t reason);
 void     sim_engine_release(void);
+int      sim_engine_has(uintptr_t handle);   /* a handle that stands for something */
+void     sim_engine_keep_time(void);         /* somebody waits for what will fall due (notification.c) */
 uint32_t sim_engine_ports(const char *device_type, uint32_t count);
 
 #endif

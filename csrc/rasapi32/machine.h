@@ -45,11 +45,16 @@ enum sim_function { RASAPI_FUNCTIONS(SIM_FUNCTION_ID) SIM_FUNCTION_COUNT };
     X(never_gone, 0, "S8.44: 1 = the status never becomes invalid")                                                           \
     X(status_stub, 0, "S4.16: 1 = status returns 0 for any handle and fills nothing, as Wine's stub does")                    \
     X(closing_state, 8193, "S3 UNSURE: the state that status shows while a hang-up runs; 0: the last one entered")            \
+    X(watch_fires_once, 0, "S4.13: 1 = a registration signals its event once only until renewed, 2 = renewing is of no use")  \
+    X(watch_spurious, 0, "S4.13, S8.72: 1 = each state that any dial enters signals every registered event for nothing")      \
+    X(watch_silent, 0, "S4.13: 1 = registered events are never signalled")                                                    \
     X(reuse_handles, 0, "S8.13: 1 = a freed handle value is given to the next dial")                                          \
     X(known_notify, 1, "S1.8, S8.35: dial of a connected entry: 1 = one Connected notification, 0 = none")                    \
     X(list_dialing, 0, "S4.2: 1 = RasEnumConnections lists connections while they are being dialled")                         \
     X(list_grows, 0, "S8.55: the list seems to have grown this many times between two calls")                                 \
     X(empty_touches, 1, "S4.0: an empty list: 1 = *cb becomes 0, 0 = *cb stays untouched")                                    \
+    X(link_gone, 1, "S8.48: status of a link that was hung up by itself: 0 = as before, 1 = Disconnected, 2 = code 6")       \
+    X(entry_size, 0, "S8.63: the largest RASENTRY that this system knows; others get 632. 0: the newest")                     \
     X(slow_device, 0, "S1.5: 1 = the dial goes on while a handler runs (slow devices)")                                       \
     X(message, 52429, "S1.4 UNSURE: unMsg of callbacks (0xCCCD)")
 
@@ -70,6 +75,14 @@ int sim_saved_credentials(const char *entry, char16_t username[257], char16_t do
 /* Changes them (S4.6): NULL leaves a member as it is, `forget` deletes the password, the placeholder leaves it. 0 or 8. */
 uint32_t sim_change_credentials(const char *entry, const char16_t *username, const char16_t *password, int forget,
                                 const char16_t *domain);
+
+/* Connection notification (notification.c). Signals every event that is registered for one of these happenings (RASCN_ bits) of
+ * this connection, or of all; SIM_NOTIFY_NOTHING: every event, for nothing. Disconnection ends what was registered for the handle.
+ * May be called with the engine's lock; never waits. */
+#define SIM_NOTIFY_NOTHING 0u
+void sim_notify(uint32_t happening, uintptr_t handle);
+int  sim_notify_anybody(void); /* is anything registered? */
+void sim_notify_reset(void);
 
 /* Devices: those of the machine (vpn: WAN Miniport (IKEv2), (L2TP), (PPTP), (SSTP); PPPoE: WAN Miniport (PPPOE); modem:
  * Standard Modem), and added ones. 0 past the end. */
