@@ -570,7 +570,7 @@ TEST(test_watch_in_commotion)
     CHECK_EQ(rasx__thread_start(come_and_go, home), 0);
     while (up != 2 || rasx__load(&commotion.left) != 0) {
         if (wait_for(watch, 20000) != 1) {
-            CHECK(!"a change was not told");
+            (void)test_fail(__FILE__, __LINE__, "a change was not told");
             break;
         }
         up = 0;
