@@ -6,7 +6,7 @@ Written from docs/ras-semantics.md (S1.4, S1.7, S1.8, S2.5, S3, S10.2) and from 
 code. It keeps its own time in nanoseconds and plays the machine and the core together; chance is not predicted but read off the
 events that were really seen: how long a step of a default script took, whether a notification was skipped or repeated, which of
 two handlers at once came first. Everything else (order, error, origin, outcome, the instant of each event, references, handles,
-ports, how a hang-up ends) it says by itself, and `look` raises Mismatch where the events say something else.
+ports, how a hang-up ends) it says by itself, and `look` raises WrongError where the events say something else.
 
 What comes after the decision is not predicted event by event, because nothing promises it (S1.4): it must not decide again.
 """
@@ -36,7 +36,7 @@ _FROM_AUTH = (6, 10, 6, 18, 14)
 _VPN_OK = (*_TO_AUTH, 10, 6, 18, 14, 24, CONNECTED)
 
 
-class Mismatch(AssertionError):
+class WrongError(AssertionError):
     """The library and the model disagree."""
 
 
@@ -389,11 +389,11 @@ class Model:
     ) -> Any:
         """Compares the next event of the dial; returns it."""
         if dial.cursor >= len(dial.seen):
-            raise Mismatch(f"dial {dial.number} of {dial.entry}: no event {state}/{error} from {origin} at {now}; {dial.seen}")
+            raise WrongError(f"dial {dial.number} of {dial.entry}: no event {state}/{error} from {origin} at {now}")
         event = dial.seen[dial.cursor]
         wrong = not self._is(event, now, state, error, subentry) or event.origin != origin or event.extended_error != extended
         if wrong or (outcome is not None and event.outcome != outcome):
-            raise Mismatch(
+            raise WrongError(
                 f"dial {dial.number} of {dial.entry}: expected {state}/{error}/{extended} link {subentry} from {origin} "
                 f"outcome {outcome} at {now}, seen {event!r} at {round(event.time * 1e9)}"
             )
@@ -425,7 +425,12 @@ class Model:
         extended = extended if error in WITH_EXTENDED_ERROR and dial.kind != 0 else 0
         dial.links_seen = max(dial.links_seen, subentry)
         seen = dial.seen
-        if link.first_of_two and dial.cursor + 1 < len(seen) and not self._is(seen[dial.cursor], now, state, shown, subentry):
+        ahead = link.first_of_two and dial.cursor < len(seen) and not self._is(seen[dial.cursor], now, state, shown, subentry)
+        if ahead and seen[dial.cursor].outcome != NONE and not dial.knobs["hangup_delay_ms"]:
+            left = seen[dial.cursor + 1 : dial.cursor + 2]
+            if not left or not self._is(left[0], now, state, shown, subentry):
+                return  # overtaken by the one that decided, and the dial was over before this one came
+        if ahead and dial.cursor + 1 < len(seen):
             seen[dial.cursor : dial.cursor + 2] = reversed(seen[dial.cursor : dial.cursor + 2])  # the other thread was quicker
             if outcome == FAILURE and seen[dial.cursor].outcome == NONE and seen[dial.cursor + 1].outcome != NONE:
                 dial.overtaken = seen[dial.cursor]  # and decided
@@ -436,7 +441,7 @@ class Model:
         if outcome is None:
             outcome = int(event.outcome)
             if outcome == SUCCESS or (outcome == FAILURE and dial.links_seen > 1 and link.phase != "failed"):
-                raise Mismatch(f"dial {dial.number}: {event!r} decided, although another link is left")
+                raise WrongError(f"dial {dial.number}: {event!r} decided, although another link is left")
         if pause and dial.pause != 1:
             dial.pause = 1
             dial.pause_ends = now + dial.pause_ns
@@ -506,6 +511,8 @@ class Model:
             link.state, link.error, link.subentry = state, error, step.subentry
         if ended:
             link.phase = "failed" if failed else "connected"
+            if failed and not error and not state & DONE:
+                link.state = DISCONNECTED  # the last link reported itself down: only the status tells the end
             following = link.steps[link.at] if link.at < len(link.steps) else None
             if not failed and following is not None and following.drop:
                 link.ends = now + (following.delay_ms or 0) * MS
@@ -533,11 +540,11 @@ class Model:
         if step.delay_ms is not None:
             return link.since + step.delay_ms * MS
         if dial.cursor < len(dial.seen) and dial.seen[dial.cursor].origin == NOTIFIER and dial.outcome == NONE:
-            at = round(dial.seen[dial.cursor].time * 1e9)
+            at: int = round(dial.seen[dial.cursor].time * 1e9)
             at = link.since + round((at - link.since) / MS) * MS  # whole milliseconds
             low, high = link.since + ANY_MS[0] * MS, link.since + ANY_MS[1] * MS
             if not low <= at <= high:
-                raise Mismatch(f"dial {dial.number}: the step to {step.state} took {(at - link.since) / MS} ms")
+                raise WrongError(f"dial {dial.number}: the step to {step.state} took {(at - link.since) / MS} ms")
             return at
         return NEVER
 
@@ -656,15 +663,16 @@ class Model:
         link = dial.link
         if dial.outcome == NONE:
             if dial.cursor != len(dial.seen):
-                raise Mismatch(f"dial {dial.number} of {dial.entry}: unexpected {dial.seen[dial.cursor]!r}")
+                raise WrongError(f"dial {dial.number} of {dial.entry}: unexpected {dial.seen[dial.cursor]!r}")
             waiting = link is not None and link.by is dial and link.phase == "dialing" and not link.paused
-            if waiting and link is not None and link.at < len(link.steps) and link.since + ANY_MS[1] * MS <= now:
-                if link.steps[link.at].delay_ms is None:
-                    raise Mismatch(f"dial {dial.number} of {dial.entry}: the step to {link.steps[link.at].state} is overdue")
+            if link is None or not waiting or link.at >= len(link.steps):
+                return
+            if link.steps[link.at].delay_ms is None and link.since + ANY_MS[1] * MS <= now:
+                raise WrongError(f"dial {dial.number} of {dial.entry}: the step to {link.steps[link.at].state} is overdue")
             return
         for event in dial.seen[dial.cursor :]:
             if event.outcome != NONE or event.origin != NOTIFIER:
-                raise Mismatch(f"dial {dial.number} of {dial.entry}: decided twice, by {event!r}")
+                raise WrongError(f"dial {dial.number} of {dial.entry}: decided twice, by {event!r}")
 
     # --- What there is --------------------------------------------------------------------------------------------------------
 
