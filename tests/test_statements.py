@@ -480,7 +480,7 @@ def test_the_table_of_pitfalls_names_tests_that_exist() -> None:
     assert list(rows) == list(range(1, 81)), "one row for each number, in order"
     tests: dict[str, set[str]] = {}
     folder = ROOT / "tests"
-    for path in [*folder.glob("test_*.py"), *(folder / "c").glob("test_*.c")]:
+    for path in [*folder.glob("test_*.py"), *(folder / "windows").glob("test_*.py"), *(folder / "c").glob("test_*.c")]:
         pattern = r"^TEST\((\w+)\)" if path.suffix == ".c" else r"^def (test_\w+)"
         tests[path.relative_to(folder).as_posix()] = set(re.findall(pattern, path.read_text(encoding="utf-8"), re.MULTILINE))
     named: set[tuple[str, str]] = set()
