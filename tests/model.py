@@ -424,7 +424,8 @@ class Model:
         extended = extended if error in WITH_EXTENDED_ERROR and dial.kind != 0 else 0
         seen = dial.seen
         ahead = link.first_of_two and dial.cursor < len(seen) and not self._is(seen[dial.cursor], now, state, shown, subentry)
-        if ahead and seen[dial.cursor].outcome != NONE and not dial.knobs["hangup_delay_ms"]:
+        won = seen[dial.cursor].outcome if ahead else NONE
+        if won == SUCCESS or (won == FAILURE and not dial.knobs["hangup_delay_ms"]):
             left = seen[dial.cursor + 1 : dial.cursor + 2]
             if not left or not self._is(left[0], now, state, shown, subentry):
                 return  # overtaken by the one that decided, and the dial was over before this one came

@@ -466,29 +466,3 @@ def test_replay_of_one_run(word: str, machine_book: Path) -> None:
     plan = Plan.of(word) if word else Plan(7, 1, [Entry("retry", {"late": 1})], [["dial", 0, 2, True, 903], ["advance", 700]])
     assert Plan.of(plan.word()) == plan
     run(plan, machine_book)
-
-
-# --- Pitfalls that time is about ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("script", "code"), [("retry", 691), ("expired", 648), ("interactive", 703), ("eap_ui", 703)])
-def test_s8_36_without_paused_states_a_pause_is_a_failure(
-    virtual: ras_ext.sim.Machine, client: ras_ext.Client, script: str, code: int
-) -> None:
-    """What would need input fails with the code for it, in the state in which it happened; nothing waits."""
-    virtual.script(NAMES[0], script)
-    problem = client.dial(NAMES[0]).exception(5)
-    assert problem is not None
-    assert (problem.code, problem.origin) == (code, ras_ext.Origin.Notifier)
-    assert problem.state is not None and not problem.state & model.PAUSED
-
-
-def test_s8_75_minutes_without_a_notification(virtual: ras_ext.sim.Machine, client: ras_ext.Client) -> None:
-    """A server that calls back takes its time: no bound but a time-out that was asked for ends the dial."""
-    steps: list[ras_ext.sim.Step] = [{"state": "WaitForCallback"}, {"state": "Connected", "delay_ms": 45 * 60_000}]
-    virtual.script(NAMES[0], steps)
-    dial = client.dial(NAMES[0])
-    virtual.advance(44 * 60)
-    assert not dial.done() and [event.state for event in dial.events] == [ras_ext.State.WaitForCallback]
-    with dial.result(120):
-        assert dial.elapsed == pytest.approx(45 * 60, abs=0.001)
