@@ -356,7 +356,8 @@ class Model:
             dial.settles, dial.hang_ups = (now, now), frozenset([HANG_GONE])
         elif link.references > 1:
             link.references -= 1
-            dial.settles, dial.hang_ups = (now, now + 1100 * MS), frozenset([HANG_SHARED, HANG_GONE])
+            # Shared, unless the other one is given up while this one looks: then it sees the link close.
+            dial.settles, dial.hang_ups = (now, now + 10_060 * MS), frozenset([HANG_SHARED, HANG_GONE, HANG_CLOSING])
         else:
             dial.hang_ups = self._close(link, now, 10_000, False)
             ends = now + 10_000 * MS if link.never_gone else min(link.ends, now + 10_000 * MS)
