@@ -80,7 +80,8 @@ def lint() -> str:
             cbuild.check_syntax(compiler, sources)
     except cbuild.BuildError as error:
         raise FailedError(str(error)) from None
-    generators = [path for name in ("ci/generate.py", "ras_ext/_build.py") if (path := ROOT / name).is_file()]
+    names = ("ci/generate.py", "ci/pitfalls.py", "ras_ext/_build.py")
+    generators = [path for name in names if (path := ROOT / name).is_file()]
     for generator in generators:
         run([venv_python(), generator, "--check"])
     return f"ruff; {plural(len(sources), 'C file')} with gcc and clang; {plural(len(generators), 'generator')}"
@@ -242,7 +243,7 @@ def bench() -> str:
 
 
 # The files whose tests draw from seeds, and draw more often with RASX_SOAK=1.
-SOAKED = ("signals", "fork", "exit", "lifetime", "threads", "load", "phonebook_input")
+SOAKED = ("signals", "fork", "exit", "lifetime", "threads", "load", "phonebook_input", "machine", "faults")
 
 
 def soak() -> str:

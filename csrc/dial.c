@@ -224,7 +224,8 @@ static enum rasx_outcome read_status(const rasx__slot *slot, uint64_t handle, ui
     *error = code != 0 ? code : status.dwError;
     if (code == 6 || code == 668) return RASX_OUTCOME_FAILED;
     if (code != 0) return RASX_OUTCOME_NONE; /* the call failed, which says nothing of the connection */
-    if (status.rasconnstate & RASCS_PAUSED && slot->paused_states) return RASX_OUTCOME_NONE;
+    int paused = status.rasconnstate & RASCS_PAUSED && !(status.rasconnstate & RASCS_DONE); /* as a notification of it is judged */
+    if (paused && slot->paused_states) return RASX_OUTCOME_NONE;
     uint32_t first = rasx__load_relaxed(&slot->first_error);
     if (status.dwError != 0) *error = first != 0 ? first : *error;
     if (status.dwError != 0) return RASX_OUTCOME_FAILED;
@@ -399,7 +400,7 @@ uint32_t rasx_dial_start(rasx_queue *queue, const rasx_dial_options *options, ra
     }
     slot->params = params;
     slot->paused_states = params->options & RDEOPT_PausedStates;
-    slot->order = rasx__add64(&client->dials, 1) << 8 | 0xFFu; /* after the subentries of the same dial */
+    slot->order = (rasx__add64(&client->dials, 1) + 1) << 8 | 0xFFu; /* counted from 1, as the machine does: after its subentries */
     *dial = rasx__slot_dial(slot);
 
     rasx__client_hold(client);

@@ -144,9 +144,13 @@ static uint32_t give_up(const rasapi *ras, uint64_t handle, int owned, int all, 
         return code;
     }
     uint32_t left = all ? reference_take(ras, handle, UINT32_MAX) : reference_take(ras, handle, owned ? 1 : 0);
-    for (uint32_t i = 0; all && i < ALL_LIMIT; i++) { /* until RAS refuses, or the link is seen to go down */
-        if (is_gone(status_of(ras, handle, &connected)) || !connected) break;
-        if (ras->RasHangUpW((HRASCONN)(uintptr_t)handle) != 0) break;
+    /* Until the link is gone, or is seen to go down. A call that fails in another way says neither: once more, within a bound. */
+    for (uint32_t i = 0, odd = 0; all && i < ALL_LIMIT && odd < ODD_LIMIT; i++) {
+        uint32_t status = status_of(ras, handle, &connected);
+        if (is_gone(status) || (status == 0 && !connected)) break;
+        uint32_t again = ras->RasHangUpW((HRASCONN)(uintptr_t)handle);
+        if (is_gone(again)) break;
+        odd = again != 0 ? odd + 1 : 0;
     }
     if (!all && left > 0) {
         *result = RASX_HANGUP_SHARED;
@@ -161,14 +165,22 @@ uint32_t rasx__hang_up(const rasapi *ras, rasx_clock *clock, uint64_t handle, in
                        uint32_t timeout_ms, int patient, uint32_t *result)
 {
     int wait = 1, connected = 0;
-    uint32_t odd = 0;
+    uint32_t odd = 0, refused = 0;
     *result = RASX_HANGUP_CLOSING;
-    if (resume_ms == 0) {
-        uint32_t code = give_up(ras, handle, owned, all, result, &wait);
-        if (code != 0 || !wait) return code;
-    }
+    if (resume_ms == 0) refused = give_up(ras, handle, owned, all, result, &wait);
+    if (!wait && refused == 0) return 0;
     rasx__event never_set;
-    if (rasx__event_init(&never_set) != 0) return 0;
+    if (rasx__event_init(&never_set) != 0) return refused;
+    /* Nobody else can hang up for a dial that failed. What is not a plain refusal (the router's connection) is tried again. */
+    for (uint32_t tries = 1; refused != 0 && refused != 753 && patient && tries < ODD_LIMIT; tries++) {
+        uint64_t until_ns = clock->now(clock) + STEP_NS;
+        while (clock->now(clock) < until_ns) (void)clock->wait(clock, &never_set, until_ns, 0);
+        refused = give_up(ras, handle, owned, all, result, &wait);
+    }
+    if (refused != 0 || !wait) {
+        rasx__event_destroy(&never_set);
+        return refused;
+    }
     uint64_t now_ns = clock->now(clock);
     uint64_t start_ns = now_ns - (uint64_t)resume_ms * 1000000u;
     uint64_t deadline_ns = timeout_ms == RASX_FOREVER ? RASX_NEVER : now_ns + (uint64_t)timeout_ms * 1000000u;

@@ -1186,7 +1186,8 @@ static void run_dial(session *s)
         }
         if (news == SIM_LINK_LOST) {
             rasx__lock(&lock);
-            report.state = c->state;
+            /* Not a paused state once more: that would be another pause (S1.7), with nobody left to resume it (assumed). */
+            report.state = (c->state & RASCS_PAUSED) != 0 ? RASCS_Disconnected : c->state;
             report.error = report.error == 0 ? 629 : report.error; /* the port was disconnected by the other side */
             report.extended_error = 0;
             report.subentry = c->subentry;
