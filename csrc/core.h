@@ -80,6 +80,7 @@ typedef struct rasx__slot {
     rasx__a32     settled;    /* 0; 1: the SETTLED record waits; 2: somebody took it and releases the slot */
     rasx__a32     lost;       /* notifications that found the ring full */
     rasx__a32     links;      /* links that will be dialled at once, as the phone book says; 0: not known */
+    rasx__a32     progress;   /* 1: a state before the end was announced, so this dial made the connection */
     rasx__a32     hung_up;    /* connected, and hung up by its user before the dial's thread had counted the reference */
     rasx__a64     links_seen; /* bits of the subentries announced (64 at most) */
     rasx__a64     links_failed; /* bits of the subentries that have failed (64 at most) */
@@ -165,6 +166,8 @@ uint32_t rasx__queue_total(void);
 
 /* The connected dial's reference, unless its user has hung up already. */
 void rasx__reference_add(rasx__slot *slot, uint64_t handle);
+/* RAS says that the handle is gone: with the connection went every reference. */
+void rasx__reference_forget(const rasapi *ras, uint64_t handle);
 uint32_t rasx__reference_count(const rasapi *ras, uint64_t handle);
 uint32_t rasx__reference_total(void);
 /* RasHangUp and the bounded wait of S3; see rasx_hang_up. owned: the caller has a reference in our table to give up.

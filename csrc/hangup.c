@@ -53,19 +53,37 @@ static int make_room(void)
     return 0;
 }
 
+/* Handle values are reused (S8.13): a dial that went through states of its own has made a new connection, and what is still
+ * counted under its handle belongs to one that is gone. Without memory the count stays short; then a hang-up takes a second
+ * longer to say "shared". */
 void rasx__reference_add(rasx__slot *slot, uint64_t handle)
 {
     const rasapi *ras = slot->ras;
     rasx__lock(&table_lock);
-    if (!rasx__load(&slot->hung_up) && make_room() == 0) { /* without memory the count is short: then hang-up takes a second longer to say "shared" */
+    if (!rasx__load(&slot->hung_up) && make_room() == 0) {
         reference *r = find(ras, handle);
         if (!r->ras) {
             table_used++;
             r->ras = ras;
             r->handle = handle;
         }
+        if (rasx__load_relaxed(&slot->progress)) {
+            table_total -= r->count;
+            r->count = 0;
+        }
         r->count++;
         table_total++;
+    }
+    rasx__unlock(&table_lock);
+}
+
+void rasx__reference_forget(const rasapi *ras, uint64_t handle)
+{
+    rasx__lock(&table_lock);
+    reference *r = find(ras, handle);
+    if (r && r->ras) {
+        table_total -= r->count;
+        r->count = 0;
     }
     rasx__unlock(&table_lock);
 }

@@ -194,6 +194,7 @@ uint32_t rasx_get_status(rasx_client *client, uint64_t handle, rasx_status *stat
     memset(&from, 0, sizeof from);
     from.dwSize = (uint32_t)sizeof from;
     code = client->ras->RasGetConnectStatusW((HRASCONN)(uintptr_t)handle, &from);
+    if (code == 6 || code == 668) rasx__reference_forget(client->ras, handle); /* the other side ended it */
     if (code != 0) return code;
     status->state = (uint32_t)from.rasconnstate;
     status->error = from.dwError;

@@ -129,6 +129,7 @@ rasx__slot *rasx__slot_acquire(rasx_queue *queue, uint32_t capacity, uint64_t de
         rasx__store_relaxed(&slot->settled, 0);
         rasx__store_relaxed(&slot->lost, 0);
         rasx__store_relaxed(&slot->links, 0);
+        rasx__store_relaxed(&slot->progress, 0);
         rasx__store_relaxed(&slot->hung_up, 0);
         rasx__store64(&slot->links_seen, 0);
         rasx__store64(&slot->links_failed, 0);
@@ -285,6 +286,7 @@ void rasx__notified(rasx__slot *slot, uint64_t handle, uint32_t subentry, uint32
     }
     if (subentry > 0 && subentry <= 64) set_bit(&slot->links_seen, UINT64_C(1) << (subentry - 1));
     event.handle = handle ? handle : rasx__load64(&slot->handle);
+    if (!(state & RASCS_DONE)) rasx__store_relaxed(&slot->progress, 1);
     event.state = state;
     event.error = error;
     event.subentry = subentry;

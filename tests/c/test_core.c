@@ -50,8 +50,8 @@ static uint32_t RASAPI_CALL fake_dial(RASDIALEXTENSIONS *extensions, const char1
     memcpy(fake.username, params->szUserName, sizeof fake.username);
     memcpy(fake.password, params->szPassword, sizeof fake.password);
     rasx__unlock(&fake_lock);
-    if (fake.early == 1) {
-        tell(params->dwCallbackId, RASCS_OpenPort, 0);
+    if (fake.early == 1 || fake.early == 3) {
+        if (fake.early == 1) tell(params->dwCallbackId, RASCS_OpenPort, 0); /* 3: of a connected entry (S1.8) */
         tell(params->dwCallbackId, RASCS_Connected, 0);
     } else if (fake.early == 2) {
         tell(params->dwCallbackId, RASCS_AuthNotify, 691);
@@ -510,6 +510,7 @@ TEST(test_s8_46_own_references_are_known_at_once)
         seen s = { 0 };
         CHECK_EQ(rasx_dial_start(h.queue, &o, &dial), 0);
         until_settled(h.queue, &s, 1);
+        fake.early = 3;
     }
     rasx_get_counters(&counters);
     CHECK_EQ(counters.references, 2);
@@ -522,6 +523,36 @@ TEST(test_s8_46_own_references_are_known_at_once)
     rasx__store(&fake.gone_after_hangup, 6);
     CHECK_EQ(rasx_hang_up(h.client, fake.handle, 0, 0, 60000, &result), 0);
     CHECK_EQ(result, RASX_HANGUP_GONE);
+    rasx_get_counters(&counters);
+    CHECK_EQ(counters.references, 0);
+    close_house(h);
+}
+
+/* S8.13, S8.50: the other side ended it; the handle value comes again; the old reference must not keep the new one up. */
+TEST(test_references_of_a_lost_connection_do_not_outlive_it)
+{
+    house h = open_house();
+    rasx_dial_options o = plain();
+    rasx_counters counters;
+    rasx_status status;
+    rasx_dial dial;
+    uint32_t result;
+    fake.early = 1;
+    for (int i = 0; i < 2; i++) { /* the second dial gets the handle of the first, which nobody hung up */
+        seen s = { 0 };
+        CHECK_EQ(rasx_dial_start(h.queue, &o, &dial), 0);
+        until_settled(h.queue, &s, 1);
+        rasx_get_counters(&counters);
+        CHECK_EQ(counters.references, 1);
+    }
+    CHECK_EQ(rasx_hang_up(h.client, fake.handle, 0, 0, 1000, &result), 0);
+    CHECK_EQ(result, RASX_HANGUP_GONE);
+    rasx__store(&fake.status_code, 0);
+    seen s = { 0 };
+    CHECK_EQ(rasx_dial_start(h.queue, &o, &dial), 0);
+    until_settled(h.queue, &s, 1);
+    rasx__store(&fake.status_code, 6);
+    CHECK_EQ(rasx_get_status(h.client, fake.handle, &status), 6);
     rasx_get_counters(&counters);
     CHECK_EQ(counters.references, 0);
     close_house(h);
@@ -734,7 +765,8 @@ TEST(test_s8_58_59_limits_and_the_password_in_the_call)
     X(test_time_out_while_ras_dial_blocks) X(test_s8_35_missing_notifications_are_replaced_by_the_status)                    \
     X(test_outcome_is_never_lost) X(test_many_handlers_one_outcome) X(test_kinds_0_and_1_through_trampolines)                \
     X(test_a_bank_of_32_makes_the_33rd_wait) X(test_s8_44_hang_up_is_bounded_whatever_the_status_says)                       \
-    X(test_s8_46_own_references_are_known_at_once) X(test_a_hang_up_before_ras_dial_has_returned_is_counted_once)                                                            \
+    X(test_s8_46_own_references_are_known_at_once) X(test_references_of_a_lost_connection_do_not_outlive_it)                \
+    X(test_a_hang_up_before_ras_dial_has_returned_is_counted_once)                                                           \
     X(test_close_is_bounded_and_a_blocked_dial_is_hung_up_later)              \
     X(test_one_consumer_at_a_time) X(test_an_embedder_hears_each_event_inside_the_handler)                                   \
     X(test_s8_37_40_42_pauses_are_answered_with_the_same_handle_and_notifier)                                                \
