@@ -169,6 +169,7 @@ class Dial:
     hang_ups: frozenset[int] = frozenset()  # how its own hang-up may end
     settles: tuple[int, int] = (NEVER, NEVER)  # between these
     seen: list[Any] = field(default_factory=list)
+    first_error: int = 0
     overtaken: Any = None  # the event that should have decided, had another thread not been quicker
 
 
@@ -419,7 +420,7 @@ class Model:
         if error or not state & DONE or state == CONNECTED:
             outcome: int | None = FAILURE if error else SUCCESS if state == CONNECTED else NONE
         else:
-            outcome, shown = FAILURE, 668  # Disconnected that does not say why
+            outcome, shown = FAILURE, dial.first_error or 668  # Disconnected that does not say why
         if pause:
             outcome = NONE
         extended = extended if error in WITH_EXTENDED_ERROR and dial.kind != 0 else 0
@@ -444,6 +445,8 @@ class Model:
             outcome = int(event.outcome)
             if outcome == SUCCESS:
                 raise WrongError(f"dial {dial.number}: {event!r} made it a success")
+        if error and not pause and outcome == NONE:
+            dial.first_error = dial.first_error or error  # of one link: the first that is told when all are down
         if pause and dial.pause != 1:
             dial.pause = 1
             dial.pause_ends = now + dial.pause_ns
@@ -651,11 +654,11 @@ class Model:
             elif is_pause(state) and dial.pauses:
                 verdict = NONE
             elif error:
-                verdict = FAILURE
+                verdict, error = FAILURE, dial.first_error or error
             elif state == CONNECTED:
                 verdict = SUCCESS
             elif state & DONE:
-                verdict, error = FAILURE, 668
+                verdict, error = FAILURE, dial.first_error or 668
         if verdict != NONE and verdict == dial.verdict:
             self._decide(dial, verdict, error if verdict == FAILURE else 0, POLL, self.now)
         dial.verdict = verdict
