@@ -241,7 +241,10 @@ class Dial:
             except RuntimeError as problem:  # no thread can be started
                 if threading.main_thread().is_alive():  # else the interpreter is ending, and refuses: no news
                     report("starting the handler thread of a dial", problem)
-                self._finish_handlers()
+                if self._is_done():
+                    self._finish_handlers()
+                else:  # stays pinned: a dial that nobody else holds must not be forgotten now; the next event tries again
+                    self._handlers_running = False
             return
         try:
             self._handlers_wake.release()

@@ -42,10 +42,11 @@ def is_ours(filename: str) -> bool:
 
 
 def waits_in_core(thread_id: int | None) -> bool:
-    """Whether a thread is inside a call of the core that may block (rasx_queue_wait, rasx_hang_up), or just around it."""
+    """Whether a thread is inside a call of the core that may block (rasx_queue_wait, rasx_hang_up), or waits for its turn."""
     frame = sys._current_frames().get(thread_id or 0)
     while frame is not None:
-        if frame.f_code.co_name in ("wait", "hang_up") and frame.f_code.co_filename.endswith("_ffi.py"):
+        where = (Path(frame.f_code.co_filename).name, frame.f_code.co_name)
+        if where in (("_ffi.py", "wait"), ("_ffi.py", "hang_up"), ("_hub.py", "_wait")):
             return True
         frame = frame.f_back
     return False

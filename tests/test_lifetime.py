@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import random
+import sys
 import threading
 import warnings
 import weakref
@@ -149,6 +150,42 @@ def test_handlers_keep_a_dial_alive(sim: Machine, client: Client, how: str) -> N
         until(lambda: gc.collect() >= 0 and forgotten() is None, "the dial being let go after its outcome")
     if how == "on_event":
         assert states == [State.OpenPort, State.Connected]
+    (connection,) = client.connections()
+    assert connection.hang_up() is HangUp.GONE
+
+
+def test_a_handler_thread_that_cannot_be_started(
+    endless: Machine, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is reported, the dial stays alive, and the next event tries again: the handler misses nothing."""
+    endless.script("Office VPN", [{"state": 0}, {"delay_ms": 50, "state": 1}, {"delay_ms": 50, "state": 8192}])
+    refused: list[str] = []
+    start = threading.Thread.start
+
+    def start_or_refuse(thread: threading.Thread) -> None:
+        if "on_event" in thread.name and not refused:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    reported: list[Any] = []
+    monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    states: list[State] = []
+    done = threading.Event()
+
+    def on_event(event: Event) -> None:
+        states.append(event.state)
+        if event.is_outcome:
+            done.set()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        client.dial("Office VPN", on_event=on_event)
+        gc.collect()
+        assert done.wait(BOUND_S)
+    assert states == [State.OpenPort, State.PortOpened, State.Connected]
+    assert len(refused) == len(reported) == 1 and "can't start new thread" in caplog.text
     (connection,) = client.connections()
     assert connection.hang_up() is HangUp.GONE
 

@@ -233,7 +233,7 @@ def test_real_sigint(book: Path, tmp_path: Path, way: str, handlers: str) -> Non
         code = f"""
 def let_go():
     while not dial.cancelled():
-        pass
+        threading.Event().wait(0.001)
     print("blocked" if blocked() else "returned", flush=True)
     machine.release()
 threading.Thread(target=let_go, daemon=True).start()
