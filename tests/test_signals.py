@@ -191,7 +191,8 @@ def test_ctrl_c_in_close(sim: Machine, book: Path) -> None:
 
 
 _CHILD = """
-import sys, threading, ras_ext, ras_ext.sim
+import signal, sys, threading, ras_ext, ras_ext.sim
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have had it ignored
 sys.path.append(sys.argv[3])
 from holding import waits_in_core
 client = ras_ext.open("sim", phonebook=sys.argv[1])
@@ -204,8 +205,8 @@ while not machine.calls("RasDialW"):
     pass
 main = threading.main_thread().ident
 def tell():
-    while not waits_in_core(main):
-        pass
+    while not waits_in_core(main):  # not without a pause: spinning, it would keep the interpreter from the main thread
+        threading.Event().wait(0.001)
     print("waiting", flush=True)
 threading.Thread(target=tell, daemon=True).start()
 def blocked():
@@ -256,7 +257,7 @@ from ras_ext import _ffi
 import time
 until = time.monotonic() + 20
 while any(_ffi.counters()) and time.monotonic() < until:
-    pass
+    time.sleep(0.001)
 print(any(_ffi.counters()))
 """
     arguments = (book, tmp_path / "journal", Path(__file__).parent, handlers)
