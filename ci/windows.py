@@ -178,9 +178,12 @@ def python_windows(box: Box) -> str:
     return _pytest(box, WINDOWS_TESTS)
 
 
+CONTRACT_TESTS = ("dial", "client", "pauses", "multilink", "redial", "pitfalls_hangup", "watch")
+
+
 def python_dll(box: Box) -> str:
     """The tests of the Python face that are contract tests, unchanged, through rasapi32.dll."""
-    names = [ROOT / "tests" / name for name in ("test_dial.py", "test_client.py") if (ROOT / "tests" / name).is_file()]
+    names = [ROOT / "tests" / f"test_{name}.py" for name in CONTRACT_TESTS]
     own_name = "--deselect=tests/test_client.py::test_closing_twice_and_use_after_close"  # asks for the name "sim"
     return _pytest(box, "-p", "through_dll", own_name, *names, PYTHONPATH=windows_path(cloned(WINDOWS_TESTS)))
 
