@@ -122,6 +122,8 @@ uint32_t rasx_close(rasx_client *client, uint32_t timeout_ms)
 
 uint64_t rasx_now_ns(rasx_client *client) { return client ? client->clock->now(client->clock) : rasx__now_ns(); }
 
+uint32_t rasx_clock_is_virtual(rasx_client *client) { return client ? (uint32_t)rasx__clock_is_virtual(client->clock) : 0; }
+
 void rasx_get_counters(rasx_counters *counters)
 {
     if (!counters) return;
@@ -170,6 +172,10 @@ static const rasx_api api_table = {
     .watch_wait = rasx_watch_wait,
     .watch_wake = rasx_watch_wake,
     .watch_close = rasx_watch_close,
+    .queue_set_socket = rasx_queue_set_socket,
+    .queue_timeout = rasx_queue_timeout,
+    .hang_up_start = rasx_hang_up_start,
+    .clock_is_virtual = rasx_clock_is_virtual,
 };
 
 const rasx_api *rasx_get_api(void) { return &api_table; }

@@ -64,10 +64,16 @@ static int real_wait(rasx_clock *clock, rasx__event *event, uint64_t deadline, i
     return rasx__event_wait(event, deadline == RASX_NEVER ? RASX_NEVER : deadline > now ? deadline - now : 0);
 }
 
+static int real_is_virtual(rasx_clock *clock)
+{
+    (void)clock;
+    return 0;
+}
+
 rasx_clock *rasx__clock_real(void)
 {
-    static rasx_clock clock = { sizeof(rasx_clock), 0,          real_now,     real_nothing,
-                                real_nothing,       real_enter, real_nothing, real_wait };
+    static rasx_clock clock = { sizeof(rasx_clock), 0,          real_now,     real_nothing,   real_nothing,
+                                real_enter,         real_nothing, real_wait, real_is_virtual };
     return &clock;
 }
 
@@ -254,8 +260,11 @@ static int machine_wait(rasx_clock *clock, rasx__event *event, uint64_t deadline
     return deadline <= rasx__load64(&c->now) ? 0 : -1;
 }
 
+static int machine_is_virtual(rasx_clock *clock) { return rasx__load(&from(clock)->is_virtual) != 0; }
+
 static rasx__switch_clock machine = {
-    { sizeof(rasx_clock), 0, machine_now, machine_expect, machine_unexpect, machine_enter, machine_leave, machine_wait },
+    { sizeof(rasx_clock), 0, machine_now, machine_expect, machine_unexpect, machine_enter, machine_leave, machine_wait,
+      machine_is_virtual },
     RASX_MUTEX_INIT, RASX_COND_INIT, { 0 }, { 0 }, 0, 0, 0, NULL
 };
 
@@ -279,14 +288,17 @@ int rasx__clock_set_virtual(rasx_clock *clock, int on)
     return result;
 }
 
-int rasx__clock_is_virtual(rasx_clock *clock) { return is_switchable(clock) && rasx__load(&from(clock)->is_virtual) != 0; }
+int rasx__clock_is_virtual(rasx_clock *clock)
+{
+    return clock->size >= sizeof *clock && clock->is_virtual(clock);
+}
 
 int rasx__clock_advance(rasx_clock *clock, uint64_t ns)
 {
     rasx__switch_clock *c = from(clock);
     uint64_t start, target;
     int result = 0;
-    if (!rasx__clock_is_virtual(clock)) return -1;
+    if (!is_switchable(clock) || !machine_is_virtual(clock)) return -1;
     rasx__lock(&c->lock);
     start = rasx__load64(&c->now);
     target = ns < RASX_NEVER - 1 - start ? start + ns : RASX_NEVER - 1;

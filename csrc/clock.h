@@ -34,6 +34,8 @@ struct rasx_clock {
      * parked and then lets time pass, timer by timer, but not beyond its deadline; with `passive` it does not drive, it just
      * waits (then it never sees the deadline unless somebody else moves the clock). */
     int (*wait)(rasx_clock *clock, rasx__event *event, uint64_t deadline_ns, int passive);
+
+    int (*is_virtual)(rasx_clock *clock); /* whether time moves only when somebody moves it; a clock of an older DLL ends before this */
 };
 
 /* The process's real clock. */
@@ -43,7 +45,7 @@ rasx_clock *rasx__clock_real(void);
 typedef struct rasx__switch_clock rasx__switch_clock;
 rasx_clock *rasx__clock_machine(void);             /* the one switchable clock of this copy of the code (the simulated machine's) */
 int  rasx__clock_set_virtual(rasx_clock *clock, int on); /* 0, or -1 while owned threads exist */
-int  rasx__clock_is_virtual(rasx_clock *clock);
+int  rasx__clock_is_virtual(rasx_clock *clock);          /* any clock, that of a DLL included */
 /* Virtual only: waits until every owned thread is parked on an event that is not set, then fires due timers one by one in
  * the order (time, order), waiting for quiet after each, until now has moved by ns. 0, or -1 when threads did not park
  * within 10 s of real time. */

@@ -48,6 +48,9 @@ struct rasx_queue {
     rasx__a32    calling;     /* threads inside on_event */
     rasx__a64    deadline_ns; /* no dial of this queue times out earlier */
     rasx__event  wake;
+    rasx__aptr   socket;      /* NULL, or one more than the socket that a byte goes to */
+    rasx__a32    rung;        /* 1: a byte is on its way, or in the socket, or not wanted; the consumer's drain makes it 0 */
+    rasx__a32    ringing;     /* threads that are sending one */
     rasx__aptr   on_event;    /* non-NULL while `function` may be called */
     rasx_event_func function; /* an embedder's, inside the native handler */
     void        *context;
@@ -193,6 +196,11 @@ const char16_t *rasx__pad(void); /* random per process, 257 units; NULL when the
 /* --- dial.c --- */
 
 uint32_t rasx__thread_total(void);
+/* Starts a native thread on a slot: a dial's or a hang-up's. 0, or -1 when the system refuses; then nothing has changed. */
+int  rasx__slot_thread_start(rasx__slot *slot, void (*entry)(void *), void *argument);
+/* The last step of such a thread, after rasx__settle, between which and this it may touch nothing of the slot. */
+void rasx__slot_thread_end(rasx_client *client, rasx_clock *clock);
+uint64_t rasx__slot_order(rasx_client *client); /* breaks ties between timers of a virtual clock */
 void rasx__params_free(rasx__params *params); /* wipes the masked password; NULL is fine */
 void rasx__cancel_where(const rasx_client *client, const rasx_queue *queue); /* all dials of a client, or of a queue */
 

@@ -24,6 +24,43 @@ static rasx__a32 dial_threads;
 
 uint32_t rasx__thread_total(void) { return rasx__load_seq(&dial_threads); }
 
+/* --- Threads of slots --- */
+
+uint64_t rasx__slot_order(rasx_client *client)
+{
+    return (rasx__add64(&client->dials, 1) + 1) << 8 | 0xFFu; /* counted from 1, as the machine does: after its subentries */
+}
+
+static void one_thread_less(rasx_client *client)
+{
+    (void)rasx__sub(&dial_threads, 1);
+    if (rasx__sub(&client->threads, 1) == 1) rasx__event_set(&client->idle);
+}
+
+int rasx__slot_thread_start(rasx__slot *slot, void (*entry)(void *), void *argument)
+{
+    rasx_client *client = slot->client;
+    rasx_clock *clock = slot->clock;
+    rasx__client_hold(client);
+    (void)rasx__add(&client->threads, 1);
+    (void)rasx__add(&dial_threads, 1);
+    clock->expect(clock);
+    if (rasx__thread_start(entry, argument) == 0) return 0;
+    clock->unexpect(clock);
+    one_thread_less(client);
+    rasx__client_drop(client);
+    return -1;
+}
+
+/* Counted down before it leaves the clock: a virtual one may pass over everything that a thread does after that, and rasx_close,
+ * which waits for this on the clock, would run out of time. */
+void rasx__slot_thread_end(rasx_client *client, rasx_clock *clock)
+{
+    one_thread_less(client);
+    clock->leave(clock);
+    rasx__client_drop(client);
+}
+
 /* --- Parameters: one block, the password masked --- */
 
 /* Limits in UTF-16 units (S0.3), by rasx__field. */
@@ -369,13 +406,7 @@ static void dial_main(void *argument)
     }
     if (notifier) give_notifier_back(slot, kind, notifier);
     rasx__settle(slot, hangup, hangup_error);
-
-    /* Before it leaves the clock: a virtual one may pass over everything that a thread does after that, and rasx_close, which
-     * waits for this on the clock, would run out of time. */
-    (void)rasx__sub(&dial_threads, 1);
-    if (rasx__sub(&client->threads, 1) == 1) rasx__event_set(&client->idle);
-    clock->leave(clock);
-    rasx__client_drop(client);
+    rasx__slot_thread_end(client, clock);
 }
 
 uint32_t rasx_dial_start(rasx_queue *queue, const rasx_dial_options *options, rasx_dial *dial)
@@ -400,22 +431,14 @@ uint32_t rasx_dial_start(rasx_queue *queue, const rasx_dial_options *options, ra
     }
     slot->params = params;
     slot->paused_states = params->options & RDEOPT_PausedStates;
-    slot->order = (rasx__add64(&client->dials, 1) + 1) << 8 | 0xFFu; /* counted from 1, as the machine does: after its subentries */
+    slot->order = rasx__slot_order(client);
     *dial = rasx__slot_dial(slot);
 
-    rasx__client_hold(client);
-    (void)rasx__add(&client->threads, 1);
-    (void)rasx__add(&dial_threads, 1);
-    clock->expect(clock);
-    if (rasx__thread_start(dial_main, slot) != 0) { /* the dial's outcome, like everything after this point */
-        clock->unexpect(clock);
+    if (rasx__slot_thread_start(slot, dial_main, slot) != 0) { /* the dial's outcome, like everything after this point */
         slot->params = NULL;
         rasx__params_free(params);
         (void)rasx__decide(slot, RASX_OUTCOME_FAILED, 8, RASX_FROM_CORE);
         rasx__settle(slot, RASX_HANGUP_NONE, 0);
-        (void)rasx__sub(&dial_threads, 1);
-        if (rasx__sub(&client->threads, 1) == 1) rasx__event_set(&client->idle);
-        rasx__client_drop(client);
     }
     if (deadline_ns != RASX_NEVER) rasx__queue_deadline(queue, deadline_ns);
     /* A close that ran meanwhile may have missed this dial. */

@@ -252,3 +252,61 @@ uint32_t rasx_hang_up(rasx_client *client, uint64_t handle, uint32_t all, uint32
     if (handle == 0) return 6;
     return rasx__hang_up(client->ras, client->clock, handle, 1, all != 0, resume_ms, timeout_ms, 0, result);
 }
+
+/* --- Hang-up on a thread of its own --- */
+
+typedef struct hang_up_job { rasx__slot *slot; uint64_t handle; uint32_t all, resume_ms, timeout_ms; } hang_up_job;
+
+/* In steps, because whoever waited may have closed: then what is left to do, which is to look, serves nobody. */
+static void hang_up_main(void *argument)
+{
+    hang_up_job job = *(hang_up_job *)argument;
+    rasx__slot *slot = job.slot;
+    rasx_client *client = slot->client;
+    rasx_clock *clock = slot->clock;
+    rasx_queue *queue = slot->queue;
+    uint32_t result = RASX_HANGUP_NONE;
+    free(argument);
+    clock->enter(clock, slot->order);
+    uint64_t now_ns = clock->now(clock), start_ns = now_ns - (uint64_t)job.resume_ms * 1000000u;
+    uint64_t deadline_ns = job.timeout_ms == RASX_FOREVER ? RASX_NEVER : now_ns + (uint64_t)job.timeout_ms * 1000000u;
+    uint32_t resume_ms = job.resume_ms, code;
+    for (;;) {
+        uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+        uint32_t slice_ms = (uint32_t)((left_ns < 4 * STEP_NS ? left_ns : 4 * STEP_NS) / 1000000u);
+        code = rasx__hang_up(client->ras, clock, job.handle, 1, job.all != 0, resume_ms, slice_ms, 0, &result);
+        now_ns = clock->now(clock);
+        if (code != 0 || result != RASX_HANGUP_CLOSING || now_ns >= deadline_ns) break;
+        if (rasx__load_seq(&queue->closed) || rasx__load_seq(&client->closed)) break;
+        if (slice_ms == 0) now_ns = deadline_ns; /* less than a millisecond was left */
+        resume_ms = (uint32_t)((now_ns - start_ns) / 1000000u);
+        if (resume_ms == 0) resume_ms = 1;
+    }
+    rasx__settle(slot, result, code);
+    rasx__slot_thread_end(client, clock);
+}
+
+uint32_t rasx_hang_up_start(rasx_queue *queue, uint64_t handle, uint32_t all, uint32_t resume_ms, uint32_t timeout_ms,
+                            rasx_dial *call)
+{
+    if (!queue || !call) return RASX_E_INVALID;
+    *call = 0;
+    if (rasx__forked()) return RASX_E_FORKED;
+    if (rasx__load(&queue->closed) || rasx__load(&queue->client->closed)) return RASX_E_CLOSED;
+    if (handle == 0) return 6;
+    hang_up_job *job = malloc(sizeof *job);
+    rasx__slot *slot = job ? rasx__slot_acquire(queue, RASX_RING_DEFAULT, RASX_NEVER) : NULL;
+    if (!slot) {
+        free(job);
+        return 8;
+    }
+    rasx__store_seq(&slot->decided, RASX_OUTCOME_SETTLED); /* no dial: nothing decides it, nothing cancels it */
+    slot->order = rasx__slot_order(queue->client);
+    *job = (hang_up_job){ slot, handle, all, resume_ms, timeout_ms };
+    *call = rasx__slot_dial(slot);
+    if (rasx__slot_thread_start(slot, hang_up_main, job) == 0) return 0;
+    free(job);
+    rasx__slot_release(slot);
+    *call = 0;
+    return 8;
+}

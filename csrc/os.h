@@ -100,6 +100,10 @@ int  rasx__event_wait(rasx__event *event, uint64_t timeout_ns);
 /* The same, but leaves the event set: for a waiter whose wake-up others must be able to see until it has acted on it. */
 int  rasx__event_peek(rasx__event *event, uint64_t timeout_ns);
 
+/* Sends one byte into a non-blocking socket, whose other end somebody waits on. Never blocks; a full socket, or one whose other end
+ * is closed, is no error: who waits there is awake, or gone. */
+void rasx__socket_ring(uintptr_t socket);
+
 /* --- Relays: an event of ours in the form in which a RAS takes one -------------------------------------------------------- */
 
 /* A handle that a RAS may set from outside, at any time and from any thread: on Windows that of an auto-reset event, whose signal

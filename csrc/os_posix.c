@@ -27,6 +27,7 @@ typedef int rasx__os_posix_unused; /* a translation unit must not be empty */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
@@ -365,6 +366,20 @@ int rasx__event_wait(rasx__event *event, uint64_t timeout_ns)
 #endif
 
 int rasx__event_is_set(const rasx__event *event) { return rasx__load(&event->word) == 1; }
+
+/* --- Sockets ------------------------------------------------------------------------------------------------------------ */
+
+#ifndef MSG_NOSIGNAL /* macOS: whoever made the socket sets SO_NOSIGPIPE, or ignores the signal, as Python does */
+#define MSG_NOSIGNAL 0
+#endif
+
+void rasx__socket_ring(uintptr_t socket)
+{
+    const char byte = 0;
+    ssize_t sent;
+    do sent = send((int)socket, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+}
 
 /* --- Relays ------------------------------------------------------------------------------------------------------------ */
 

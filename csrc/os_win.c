@@ -244,6 +244,23 @@ int rasx__event_wait(rasx__event *event, uint64_t timeout_ns)
     return result;
 }
 
+/* --- Sockets ------------------------------------------------------------------------------------------------------------ */
+
+typedef int(WINAPI *send_function)(UINT_PTR socket, const char *bytes, int count, int flags);
+
+/* Not linked: whoever gave us a socket has ws2_32.dll in the process already, and nobody else needs it. */
+void rasx__socket_ring(uintptr_t socket)
+{
+    static rasx__aptr known;
+    void *found = rasx__load_ptr(&known);
+    if (!found) {
+        HMODULE library = GetModuleHandleW(L"ws2_32.dll");
+        found = library ? (void *)(uintptr_t)GetProcAddress(library, "send") : NULL;
+        rasx__store_ptr(&known, found);
+    }
+    if (found) (void)((send_function)(uintptr_t)found)(socket, "", 1, 0);
+}
+
 /* --- Relays ------------------------------------------------------------------------------------------------------------ */
 
 /* The event handles are kept for the next relay: whether RAS has its own duplicate of one is not documented, so none is ever

@@ -15,9 +15,21 @@ static rasx__a32   open_queues;
 
 /* --- Producers --- */
 
+/* Who waits on a socket, and for other things too, cannot say when it sleeps. So it gets one byte at most for each drain: the one
+ * that makes `rung` 1 sends it. `ringing` lets rasx_queue_set_socket wait until nobody holds the old socket any more. */
+static void ring_socket(rasx_queue *queue)
+{
+    if (!rasx__load_ptr(&queue->socket) || rasx__exchange(&queue->rung, 1) != 0) return;
+    (void)rasx__add(&queue->ringing, 1);
+    uintptr_t socket = (uintptr_t)rasx__load_ptr_seq(&queue->socket);
+    if (socket) rasx__socket_ring(socket - 1);
+    (void)rasx__sub(&queue->ringing, 1);
+}
+
 static void wake_if_armed(rasx_queue *queue)
 {
     if (rasx__exchange(&queue->armed, 0) == 1) rasx__event_set(&queue->wake);
+    ring_socket(queue);
 }
 
 /* The exchange of `pending` comes after the push into the ring and before the consumer's exchange to 0 or after it: before,
@@ -38,6 +50,7 @@ void rasx_queue_wake(rasx_queue *queue)
     if (!queue || rasx__forked()) return;
     rasx__store_seq(&queue->kicked, 1);
     rasx__event_set(&queue->wake);
+    ring_socket(queue);
 }
 
 void rasx__queue_deadline(rasx_queue *queue, uint64_t deadline_ns)
@@ -190,8 +203,38 @@ uint32_t rasx_queue_drain(rasx_queue *queue, rasx_event *events, uint32_t most, 
     *count = 0;
     uint32_t code = become_consumer(queue);
     if (code != 0) return code;
+    if (rasx__load_ptr(&queue->socket)) (void)rasx__exchange(&queue->rung, 0); /* before the look: what comes later rings again */
     while (*count < most && collect(queue)) *count += drain_slot(queue, events + *count, most - *count);
     stop_consuming(queue);
+    return 0;
+}
+
+/* --- Waiting elsewhere --- */
+
+uint32_t rasx_queue_set_socket(rasx_queue *queue, uint64_t socket)
+{
+    if (!queue || (socket != RASX_NO_SOCKET && socket >= UINTPTR_MAX)) return RASX_E_INVALID;
+    if (rasx__forked()) return RASX_E_FORKED;
+    if (rasx__load_seq(&queue->closed)) return RASX_E_CLOSED;
+    (void)rasx__exchange_ptr(&queue->socket, NULL);
+    while (rasx__load_seq(&queue->ringing)) rasx__yield(); /* a send that never blocks */
+    if (socket == RASX_NO_SOCKET) return 0;
+    (void)rasx__exchange(&queue->rung, 0);
+    (void)rasx__exchange_ptr(&queue->socket, (void *)((uintptr_t)socket + 1));
+    ring_socket(queue); /* there may be something already */
+    return 0;
+}
+
+uint32_t rasx_queue_timeout(rasx_queue *queue, uint32_t *timeout_ms)
+{
+    if (!queue || !timeout_ms) return RASX_E_INVALID;
+    *timeout_ms = RASX_FOREVER;
+    if (rasx__forked()) return RASX_E_FORKED;
+    if (rasx__load_seq(&queue->closed)) return RASX_E_CLOSED;
+    uint64_t now_ns = queue->clock->now(queue->clock), deadline_ns = rasx__load64(&queue->deadline_ns);
+    if (deadline_ns == RASX_NEVER) return 0;
+    uint64_t left_ms = deadline_ns > now_ns ? (deadline_ns - now_ns + 999999u) / 1000000u : 0;
+    *timeout_ms = left_ms < RASX_FOREVER ? (uint32_t)left_ms : RASX_FOREVER - 1;
     return 0;
 }
 
@@ -244,6 +287,7 @@ uint32_t rasx_queue_open(rasx_client *client, rasx_event_func on_event, void *co
     rasx__store_ptr(&opened->ready, NULL);
     rasx__store_ptr(&opened->on_event, on_event ? (void *)opened : NULL); /* a flag: C keeps code and data pointers apart */
     rasx__store64(&opened->deadline_ns, RASX_NEVER);
+    rasx__store_ptr(&opened->socket, NULL);
     rasx__store_seq(&opened->armed, 0);
     rasx__store_seq(&opened->kicked, 0);
     rasx__store_seq(&opened->consumer, 0);
@@ -270,6 +314,8 @@ void rasx_queue_close(rasx_queue *queue)
     rasx__store_ptr(&queue->on_event, NULL);
     (void)rasx__exchange_ptr(&queue->on_event, NULL); /* against the rasx__add of `calling`, then the second look there */
     while (rasx__load_seq(&queue->calling)) rasx__sleep_ms(1);
+    (void)rasx__exchange_ptr(&queue->socket, NULL);
+    while (rasx__load_seq(&queue->ringing)) rasx__yield();
     rasx__cancel_where(NULL, queue);
     uint32_t count = rasx__slot_count();
     for (uint32_t i = 0; i < count; i++) { /* those that settled before `closed` was seen */

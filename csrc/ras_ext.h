@@ -43,6 +43,7 @@ extern "C" {
 #define RASX_E_NOT_PAUSED    0xE0520008 /* the dial is not in a pause, or its pause has been answered already */
 
 #define RASX_FOREVER 0xFFFFFFFF /* a time-out that never runs out */
+#define RASX_NO_SOCKET 0xFFFFFFFFFFFFFFFF /* for rasx_queue_set_socket */
 
 typedef struct rasx_client rasx_client; /* one implementation of the RAS API, opened */
 typedef struct rasx_queue  rasx_queue;  /* ready dials, one wake-up, one consumer at a time */
@@ -184,6 +185,10 @@ RASX_API uint32_t rasx_close(rasx_client *client, uint32_t timeout_ms);
 /* The client's clock now, in nanoseconds. Any thread, never blocks. */
 RASX_API uint64_t rasx_now_ns(rasx_client *client);
 
+/* 1 when that clock is virtual: it moves only in waits that are not passive, and when the simulated machine is told to move it.
+ * Any thread, never blocks. */
+RASX_API uint32_t rasx_clock_is_virtual(rasx_client *client);
+
 /* --- Queues -------------------------------------------------------------------------------------------------------- */
 
 /* Opens a queue. on_event, if not NULL, runs inside the native handler for each event of its dials, beside the ring.
@@ -205,6 +210,17 @@ RASX_API uint32_t rasx_queue_drain(rasx_queue *queue, rasx_event *events, uint32
 
 /* Makes the consumer's rasx_queue_wait return. Any thread, never blocks. */
 RASX_API void rasx_queue_wake(rasx_queue *queue);
+
+/* For consumers that wait in an event loop of their own: from now on a byte is sent into `socket` (a descriptor, or a SOCKET of
+ * Windows) when rasx_queue_drain should be called, at most one for each call of it. On a byte: read what is in the other end,
+ * then drain until *count is 0. `socket` is one end of a connected pair, non-blocking, and stays the caller's, who sets
+ * another or RASX_NO_SOCKET before closing it. Any thread; never blocks on RAS. 0, RASX_E_CLOSED or RASX_E_INVALID. */
+RASX_API uint32_t rasx_queue_set_socket(rasx_queue *queue, uint64_t socket);
+
+/* When such a consumer has to call rasx_queue_wait, with a time-out of 0, although no byte has come: in *timeout_ms of the client's
+ * clock a dial's own time-out runs out, which its thread cannot see while it is blocked inside RasDial. RASX_FOREVER:
+ * never. Look again after each drain and each start. Any thread, never blocks. 0 or RASX_E_CLOSED. */
+RASX_API uint32_t rasx_queue_timeout(rasx_queue *queue, uint32_t *timeout_ms);
 
 /* --- Dials --------------------------------------------------------------------------------------------------------- */
 
@@ -247,6 +263,12 @@ RASX_API uint32_t rasx_get_status(rasx_client *client, uint64_t handle, rasx_sta
  * 0, 753 (owned by the router) or another code of RasHangUp. */
 RASX_API uint32_t rasx_hang_up(rasx_client *client, uint64_t handle, uint32_t all, uint32_t resume_ms, uint32_t timeout_ms,
                                uint32_t *result);
+
+/* The same on a native thread of its own; returns at once. The end comes to the queue as one record with RASX_OUTCOME_SETTLED, *call
+ * as its dial, the rasx_hangup value as its state, and as its error what rasx_hang_up would have returned. Closing the queue or
+ * the client ends the looking, not the hang-up. Any thread, never blocks. 0, 6, 8 or RASX_E_CLOSED. Source S3. */
+RASX_API uint32_t rasx_hang_up_start(rasx_queue *queue, uint64_t handle, uint32_t all, uint32_t resume_ms, uint32_t timeout_ms,
+                                     rasx_dial *call);
 
 /* The handle of one link of a multilink connection, counted from 1 (S4.10); rasx_get_status takes it too. May block in RAS for a
  * moment. 0; 6 not connected; 618 that link is down; 259 beyond the last; RASX_E_NOT_AVAILABLE. */
@@ -419,6 +441,10 @@ typedef struct rasx_api { /* append-only; check size before using a member that 
     uint32_t (*watch_wait)(rasx_watch *, uint32_t, uint32_t, uint32_t *);
     void     (*watch_wake)(rasx_watch *);
     void     (*watch_close)(rasx_watch *);
+    uint32_t (*queue_set_socket)(rasx_queue *, uint64_t);
+    uint32_t (*queue_timeout)(rasx_queue *, uint32_t *);
+    uint32_t (*hang_up_start)(rasx_queue *, uint64_t, uint32_t, uint32_t, uint32_t, rasx_dial *);
+    uint32_t (*clock_is_virtual)(rasx_client *);
 } rasx_api;
 
 /* The functions above as a table, for code that received this pointer instead of linking. Static storage. */

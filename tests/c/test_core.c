@@ -759,6 +759,67 @@ TEST(test_s8_58_59_limits_and_the_password_in_the_call)
     close_house(h);
 }
 
+/* One record for each hang-up that was started: what became of it. */
+static rasx_event end_of_call(rasx_queue *queue, uint64_t handle, uint32_t all, uint32_t resume_ms, uint32_t timeout_ms)
+{
+    rasx_dial call = 0;
+    uint32_t decided = 7, paused = 7;
+    seen s = { 0 };
+    CHECK_EQ(rasx_hang_up_start(queue, handle, all, resume_ms, timeout_ms, &call), 0);
+    CHECK(call != 0);
+    (void)rasx_dial_cancel(call, &decided); /* it is no dial */
+    CHECK(decided == 0 || decided == 7);
+    (void)rasx_dial_paused(call, &paused);
+    CHECK(paused == 0 || paused == 7);
+    until_settled(queue, &s, 1);
+    CHECK_EQ(s.count, 0);
+    CHECK_EQ(s.outcomes, 0);
+    CHECK_EQ(s.end.dial, call);
+    return s.end;
+}
+
+TEST(test_hang_up_on_a_thread_of_its_own)
+{
+    house h = open_house();
+    rasx_dial call;
+    rasx_event end = end_of_call(h.queue, fake.handle, 0, 0, 5000);
+    CHECK_EQ(end.state, RASX_HANGUP_GONE);
+    CHECK_EQ(end.error, 0);
+    CHECK_EQ(rasx__load(&fake.hangups), 1);
+
+    rasx__store(&fake.status_code, 0); /* goes down, but slowly: first it is still closing, then somebody goes on waiting */
+    rasx__store(&fake.gone_after_hangup, 0);
+    rasx__store(&fake.status_state, RASCS_Disconnected);
+    end = end_of_call(h.queue, fake.handle, 0, 0, 60);
+    CHECK_EQ(end.state, RASX_HANGUP_CLOSING);
+    CHECK_EQ(rasx__load(&fake.hangups), 2);
+    rasx__store(&fake.status_code, 6);
+    end = end_of_call(h.queue, fake.handle, 0, 60, 5000);
+    CHECK_EQ(end.state, RASX_HANGUP_GONE);
+    CHECK_EQ(rasx__load(&fake.hangups), 2); /* not another RasHangUp */
+
+    rasx__store(&fake.hangup_code, 753);
+    end = end_of_call(h.queue, fake.handle, 0, 0, 5000);
+    CHECK_EQ(end.error, 753);
+
+    CHECK_EQ(rasx_hang_up_start(h.queue, 0, 0, 0, 5000, &call), 6);
+    CHECK_EQ(rasx_hang_up_start(NULL, 1, 0, 0, 5000, &call), RASX_E_INVALID);
+    close_house(h);
+}
+
+TEST(test_closing_ends_the_looking_of_a_hang_up)
+{
+    house h = open_house();
+    rasx_dial call;
+    rasx__store(&fake.gone_after_hangup, 0);
+    rasx__store(&fake.status_state, RASCS_Disconnected); /* never gone */
+    CHECK_EQ(rasx_hang_up_start(h.queue, fake.handle, 0, 0, RASX_FOREVER, &call), 0);
+    while (rasx__load(&fake.statuses) == 0) rasx__yield();
+    CHECK_EQ(rasx_hang_up_start(h.queue, fake.handle, 0, 1, RASX_FOREVER, &call), 0);
+    close_house(h); /* bounded, and nothing is left */
+    CHECK_EQ(rasx__load(&fake.hangups), 1);
+}
+
 #define TESTS(X)                                                                                                             \
     X(test_dial_returns_while_ras_dial_blocks) X(test_s8_01_02_03_handle_after_an_error)                                     \
     X(test_first_error_wins_and_later_events_follow) X(test_cancel_settles_at_once_while_ras_dial_blocks)                    \
@@ -770,5 +831,6 @@ TEST(test_s8_58_59_limits_and_the_password_in_the_call)
     X(test_close_is_bounded_and_a_blocked_dial_is_hung_up_later)              \
     X(test_one_consumer_at_a_time) X(test_an_embedder_hears_each_event_inside_the_handler)                                   \
     X(test_s8_37_40_42_pauses_are_answered_with_the_same_handle_and_notifier)                                                \
-    X(test_s8_39_a_pause_can_be_given_up_and_is_bounded) X(test_s8_58_59_limits_and_the_password_in_the_call)
+    X(test_s8_39_a_pause_can_be_given_up_and_is_bounded) X(test_s8_58_59_limits_and_the_password_in_the_call)            \
+    X(test_hang_up_on_a_thread_of_its_own) X(test_closing_ends_the_looking_of_a_hang_up)
 TEST_MAIN(TESTS)
