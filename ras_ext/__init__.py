@@ -40,6 +40,7 @@ from .errors import (
 from .events import Event, HangUp, Notifier, Origin, Outcome, State, Substate
 from .pauses import Answer
 from .phonebook import Device, Entry, NameCheck
+from .pollable import Pollable
 from .redial import Backoff, redial
 from .watch import Change, ChangeKind, Watch
 
@@ -47,6 +48,7 @@ TYPE_CHECKING = False  # spares `import typing` when the program runs; type chec
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from . import aio as aio
     from . import sim as sim
 
 __version__ = "0.1.0"
@@ -102,6 +104,9 @@ __all__ = [
     "Change",
     "ChangeKind",
     "Watch",
+    # event loops
+    "aio",
+    "Pollable",
     # building against the C core
     "get_include",
     "get_sources",
@@ -111,11 +116,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`ras_ext.sim` without importing it for those who do not need it."""
-    if name == "sim":
+    """`ras_ext.aio` and `ras_ext.sim` without importing them for those who do not need them."""
+    if name in ("aio", "sim"):
         import importlib
 
-        return importlib.import_module("ras_ext.sim")
+        return importlib.import_module(f"ras_ext.{name}")
     raise AttributeError(f"module 'ras_ext' has no attribute {name!r}")
 
 

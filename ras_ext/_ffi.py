@@ -24,6 +24,7 @@ Record = tuple[int, int, int, int, int, int, int, int, int, int]
 BATCH = 256
 _RECORD = struct.Struct("=QQQIIIIIHH")
 FOREVER_MS = lib.RASX_FOREVER
+NO_SOCKET = lib.RASX_NO_SOCKET
 
 E_BUSY = lib.RASX_E_BUSY
 E_CLOSED = lib.RASX_E_CLOSED
@@ -221,6 +222,11 @@ class ClientHandle:
         pointer = self._pointer
         return 0 if pointer is None else lib.rasx_now_ns(pointer.value)
 
+    def is_virtual(self) -> bool:
+        """Whether the client's clock moves only when somebody moves it."""
+        pointer = self._pointer
+        return pointer is not None and bool(lib.rasx_clock_is_virtual(pointer.value))
+
 
 def open_client(api: str, phonebook: bytes | None) -> tuple[int, ClientHandle | None]:
     """rasx_open: a code, and the handle when that is 0."""
@@ -309,6 +315,22 @@ class QueueHandle:
         pointer = self._pointer
         if pointer is not None:
             lib.rasx_queue_wake(pointer)
+
+    def set_socket(self, socket: int) -> int:
+        """rasx_queue_set_socket: a code. After it the core does not touch the socket that was set before."""
+        pointer = self._pointer
+        return E_CLOSED if pointer is None else lib.rasx_queue_set_socket(pointer, socket)
+
+    def timeout_ms(self) -> int:
+        """rasx_queue_timeout; FOREVER_MS where there is none."""
+        out = ffi.new("uint32_t *", FOREVER_MS)
+        if self._pointer is not None:
+            lib.rasx_queue_timeout(self._pointer, out)
+        return int(out[0])
+
+    def start_hang_up(self, handle: int, every: bool, waited_ms: int, timeout_ms: int, out: Any) -> int:
+        """rasx_hang_up_start: a code; out[0] is the id of its one record when that is 0."""
+        return lib.rasx_hang_up_start(self._pointer, handle, every, waited_ms, timeout_ms, out)
 
     def start(self, request: DialRequest, out: Any) -> int:
         """rasx_dial_start: a code; out[0] is the dial's id when that is 0. Wipes the password whatever happens."""
@@ -429,6 +451,11 @@ _NOT_CALLED = 0xFFFFFFFF
 def new_hang_up() -> Any:
     """Where `hang_up` leaves its result, so that an exception between the call and its caller does not lose it."""
     return ffi.new("uint32_t *", _NOT_CALLED)
+
+
+def begun_hang_up() -> Any:
+    """The same where a native thread has been told to call RasHangUp: nobody else must."""
+    return ffi.new("uint32_t *", HANGUP_CLOSING)
 
 
 def hang_up_result(out: Any) -> int | None:

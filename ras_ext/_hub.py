@@ -36,6 +36,8 @@ from . import _ffi
 if TYPE_CHECKING:
     from logging import Logger
 
+    from typing_extensions import Self
+
     from .dial import Dial
     from .events import Event
 
@@ -51,9 +53,9 @@ class Waiter:
 
     __slots__ = ("__weakref__", "dials", "fresh", "lock")
 
-    def __init__(self, dials: Iterable[Dial]) -> None:
+    def __init__(self, dials: Iterable[Dial | HangUpCall]) -> None:
         self.dials = tuple(dials)
-        self.fresh: deque[Dial] = deque()  # those that got something since the owner looked
+        self.fresh: deque[Dial | HangUpCall] = deque()  # those that got something since the owner looked
         self.lock = threading.Lock()
         self.lock.acquire()
 
@@ -63,8 +65,8 @@ class Waiter:
         except RuntimeError:  # awake already
             pass
 
-    def __enter__(self) -> Waiter:
-        me = ref(self)
+    def __enter__(self) -> Self:
+        me: ref[Waiter] = ref(self)
         for dial in self.dials:
             dial._waiters.append(me)
         return self
@@ -78,7 +80,7 @@ class Waiter:
                 pass
 
 
-def wake_waiters(dial: Dial) -> None:
+def wake_waiters(dial: Dial | HangUpCall) -> None:
     """Tells everybody who waits for this dial that it got something."""
     for reference in list(dial._waiters):
         waiter = reference()
@@ -90,6 +92,33 @@ def wake_waiters(dial: Dial) -> None:
             dial._waiters.remove(reference)
         except ValueError:
             pass
+
+
+class HangUpCall:
+    """A hang-up on a native thread of its own; for the hub it is like a dial with one record, the last."""
+
+    __slots__ = ("__weakref__", "_id", "_waiters", "error", "hub", "over", "result")
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self._id = 0
+        self._waiters: list[ref[Waiter]] = []
+        self.result: int | None = None
+        """The rasx_hangup value; None while it goes on, and when its client was closed before the end."""
+        self.error = 0
+        """What RasHangUp answered, if that is why it ended."""
+        self.over = False
+
+    def _take(self, record: _ffi.Record) -> None:
+        self.result, self.error = record[3], record[4]
+        self.over = True
+
+    def _cancel(self) -> None:
+        """RasHangUp cannot be taken back."""
+
+    def _abandon(self) -> None:
+        self.over = True
+        wake_waiters(self)
 
 
 class _Turn:
@@ -112,7 +141,7 @@ class Hub:
         self._turn_thread = 0
         self._waiting: dict[Waiter, None] = {}
         self._inbox: deque[_ffi.Record] = deque()
-        self._dials: WeakValueDictionary[int, Dial] = WeakValueDictionary()
+        self._dials: WeakValueDictionary[int, Dial | HangUpCall] = WeakValueDictionary()
         self._live: set[int] = set()  # started and not yet settled, whether or not a Dial is left
         self._pinned: set[Dial] = set()  # with handlers that have not had the outcome
         self.thinking: set[Dial] = set()  # paused ones whose interactive handler has not answered: a virtual clock stands still
@@ -160,6 +189,28 @@ class Hub:
         if code != 0:
             self.unpin(dial)
         return code
+
+    def start_hang_up(self, handle: int, every: bool, waited_ms: int, timeout_ms: int) -> tuple[int, HangUpCall]:
+        """Starts to hang up on a native thread: a code as rasx_hang_up_start's, and what its end will be told to."""
+        call = HangUpCall(self)
+        out = _ffi.new_dial_id()
+        with self._lock:
+            code = _ffi.E_CLOSED if self.closing else self._queue.start_hang_up(handle, every, waited_ms, timeout_ms, out)
+            if code == 0:
+                call._id = out[0]
+                self._live.add(out[0])
+                self._dials[out[0]] = call
+        return code, call
+
+    def set_socket(self, socket: int) -> int:
+        """Rings this socket from now on; NO_SOCKET: none any more. A code as rasx_queue_set_socket's."""
+        with self._lock:
+            return self._queue.set_socket(socket)
+
+    def timeout_ms(self) -> int:
+        """When `poll(expire=True)` is due although nothing came; FOREVER_MS where there is no such time."""
+        with self._lock:
+            return self._queue.timeout_ms()
 
     def pin(self, dial: Dial) -> None:
         """Keeps the dial alive and the drainer at work until `unpin`."""
@@ -224,12 +275,18 @@ class Hub:
 
     # --- Waiting --------------------------------------------------------------------------------------------------------------
 
-    def poll(self) -> None:
-        """Takes what is there, without waiting, unless another thread is at it."""
+    def poll(self, expire: bool = False, drive_ms: int = 0) -> None:
+        """Takes what is there, without waiting, unless another thread is at it.
+
+        expire: decides also dials whose own time-out has passed, as waiting does. drive_ms: lets so much time of a virtual clock
+        pass, or less if something comes before.
+        """
         self._see_log()
         turn = _Turn()
         try:
             if self._enter(turn):
+                if expire or drive_ms:
+                    self._queue.wait(drive_ms, passive=not drive_ms)
                 self._pump()
         finally:
             if self._turn is turn:
@@ -417,8 +474,10 @@ class Hub:
         for dial_id in list(self._live):
             _ffi.cancel(dial_id)
 
-    def close(self, timeout_s: float) -> bool:
+    def close(self, timeout_s: float, with_client: bool = True) -> bool:
         """Cancels, waits for the native side to finish, closes. True when nothing was left behind; may be called again.
+
+        with_client: closes the client too; False for a further queue of the same client.
 
         The time is bounded on the client's clock and in real time, because a virtual clock stands while a thread is stuck.
         """
@@ -448,7 +507,8 @@ class Hub:
                 dial._abandon()
             self._wake_handlers()
             # The last settled dial's thread may need a moment more to end.
-            self.client.close(max(0, int((real_deadline - monotonic()) * 1000)) if clean else 0)
+            if with_client:
+                self.client.close(max(0, int((real_deadline - monotonic()) * 1000)) if clean else 0)
             return clean
         finally:
             if self._turn is turn:
@@ -462,6 +522,12 @@ class Hub:
         drainer = self._drainer
         if drainer is not None and drainer is not threading.current_thread() and drainer.is_alive():
             drainer.join(timeout)
+
+
+def further_hub(client: _ffi.ClientHandle) -> tuple[int, Hub | None]:
+    """Another queue of the same client: a code, and its hub when that is 0."""
+    code, queue = _ffi.open_queue(client)
+    return (code, None) if queue is None else (0, Hub(client, queue))
 
 
 def open_hub(api: str, phonebook: bytes | None) -> tuple[int, Hub | None]:

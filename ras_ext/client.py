@@ -14,20 +14,23 @@ import os
 import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
 
 from . import _ffi
-from ._hub import Hub, open_hub
+from ._hub import Hub, further_hub, open_hub
 from .connection import Connection
 from .dial import Dial, seconds
 from .errors import ClosedError, NotAvailableError, error_for
 from .events import Event, Notifier, State
 from .pauses import Answer
 from .phonebook import Device, Entry, NameCheck
+from .pollable import Pollable
 from .watch import POLL_S, Watch
 
 if TYPE_CHECKING:
+    from typing import TypedDict
+
     from typing_extensions import Self
 
 APIS = ("system", "sim")
@@ -35,6 +38,25 @@ APIS = ("system", "sim")
 Password = str | bytes | bytearray | Callable[[], "str | bytes | bytearray"]
 Path = str | os.PathLike[str]
 Interactive = Callable[[Event, Dial], "Answer | None"]
+
+if TYPE_CHECKING:
+
+    class DialOptions(TypedDict, total=False):
+        """The keyword arguments of `Client.dial`, for functions that hand them on."""
+
+        username: str | None
+        password: Password | None
+        domain: str | None
+        phone_number: str | None
+        phonebook: Path | None
+        notifier: Notifier | Literal["func", "func1", "func2", "window"]
+        timeout: float | None
+        callback_number: str | None
+        subentry: int
+        options: int
+        paused_states: bool
+        pause_timeout: float | None
+
 
 _EXIT_BOUND_S = 5.0
 _UINT32_MAX = 0xFFFFFFFF
@@ -110,6 +132,12 @@ def _secret(holder: object, username: str | None) -> _ffi.Secret | None:
     return holder
 
 
+def hide_password(options: Any) -> None:
+    """Puts the password among keyword arguments out of sight of tracebacks: the first thing that a function does with them."""
+    if "password" in options:
+        options["password"] = _ffi.hide(options["password"])
+
+
 def _milliseconds(limit: float | None) -> int:
     """For the core, rounded up; at least 1, because 0 has a meaning of its own there."""
     return _ffi.FOREVER_MS if limit is None else max(1, min(math.ceil(min(limit, 1e7) * 1000), _ffi.FOREVER_MS - 1))
@@ -158,6 +186,7 @@ class Client:
             _raise_for(code, api)
             raise AssertionError("unreachable")
         self._hub: Hub = hub
+        self._further: WeakSet[Hub] = WeakSet()  # those of its Pollables
         self._api = api  # after _hub: who has this has both
         self._phonebook = None if phonebook is None else os.fspath(phonebook)
         with _clients_lock:
@@ -254,6 +283,53 @@ class Client:
         Source: S1.1 to S1.7, S1.10, S0.3.
         """
         password = _ffi.hide(password)  # type: ignore[assignment] # first of all; nothing below holds the clear text
+        return self._dial_on(
+            self._hub,
+            entry,
+            username=username,
+            password=password,
+            domain=domain,
+            phone_number=phone_number,
+            phonebook=phonebook,
+            on_event=on_event,
+            notifier=notifier,
+            timeout=timeout,
+            callback_number=callback_number,
+            subentry=subentry,
+            options=options,
+            interactive=interactive,
+            paused_states=paused_states,
+            pause_timeout=pause_timeout,
+            through=through,
+        )
+
+    def _dial_on(
+        self,
+        hub: Hub,
+        entry: str,
+        *,
+        username: str | None = None,
+        password: Password | None = None,
+        domain: str | None = None,
+        phone_number: str | None = None,
+        phonebook: Path | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        notifier: Notifier | Literal["func", "func1", "func2", "window"] = "func2",
+        timeout: float | None = None,
+        callback_number: str | None = None,
+        subentry: int = 0,
+        options: int = 0,
+        interactive: Interactive | None = None,
+        paused_states: bool = False,
+        pause_timeout: float | None = 300.0,
+        through: Connection | None = None,
+        threads: bool = True,
+    ) -> Dial:
+        """`dial` on one of this client's queues.
+
+        threads: handlers run on a thread of the dial. False: whoever called sees to them.
+        """
+        password = _ffi.hide(password)  # type: ignore[assignment]
         self._handle()
         if not isinstance(entry, str):
             raise TypeError(f"entry must be str, not {type(entry).__name__}")
@@ -285,10 +361,9 @@ class Client:
         )
         if through is not None:
             self._check_through(through)
-        hub = self._hub
         label = entry or f".{phone_number or ''}"  # the name under which RAS lists a connection without an entry (S1.2)
         dial = Dial(self, hub, label, on_event, interactive)
-        code = hub.start(dial, request, pinned=on_event is not None or interactive is not None)
+        code = hub.start(dial, request, pinned=threads and (on_event is not None or interactive is not None))
         if code == 0:
             return dial
         if code == _ffi.E_CLOSED:
@@ -329,6 +404,38 @@ class Client:
             if problem is not None:
                 raise problem[0](problem[1])
         return request
+
+    def pollable(self) -> Pollable:
+        """A further queue of this client for programs with an event loop of their own: its dials tell by a socket.
+
+        Returns:
+            A Pollable, to be closed or used in a `with` statement.
+
+        Raises:
+            ClosedError: the client has been closed.
+            OSError: no socket pair can be had.
+            MemoryError: no memory for another queue.
+            ForkedError (a RuntimeError): in a forked child.
+
+        Threads: any; does not block.
+
+        Source: docs/design.md "Waiting elsewhere".
+        """
+        return Pollable(self)
+
+    def _further_hub(self) -> Hub:
+        """Another queue of this client, closed with it."""
+        handle = self._handle()
+        code, hub = further_hub(handle)
+        if hub is None:
+            _raise_for(code, self._api)
+            raise AssertionError("unreachable")
+        with _clients_lock:
+            self._further.add(hub)
+        if self._hub.closing:  # meanwhile
+            hub.close(0, with_client=False)
+            raise ClosedError(_ffi.E_CLOSED, "This client has been closed.")
+        return hub
 
     def connections(self) -> list[Connection]:
         """The connections that stand on this machine, other programs' included.
@@ -495,10 +602,18 @@ class Client:
 
     def _close(self, timeout_s: float) -> None:
         started = monotonic()
-        self._hub.close(min(timeout_s, 4e9))
-        self._hub.join_drainer(max(0.1, min(1.0, timeout_s - (monotonic() - started))))
+        hubs = [*self._further_hubs(), self._hub]
+        for hub in hubs:  # all at once, before any of them is waited for
+            hub.cancel_all()
+        for hub in hubs:
+            hub.close(max(0.0, min(timeout_s, 4e9) - (monotonic() - started)), with_client=hub is self._hub)
+            hub.join_drainer(max(0.1, min(1.0, timeout_s - (monotonic() - started))))
         with _clients_lock:
             _clients.discard(self)
+
+    def _further_hubs(self) -> list[Hub]:
+        with _clients_lock:
+            return list(self._further)
 
     def __enter__(self) -> Self:
         return self
@@ -520,7 +635,8 @@ def _at_exit() -> None:
     with _clients_lock:
         clients = list(_clients)
     for client in clients:
-        client._hub.cancel_all()
+        for hub in (*client._further_hubs(), client._hub):
+            hub.cancel_all()
     deadline = monotonic() + _EXIT_BOUND_S
     for client in clients:
         client._close(max(0.0, deadline - monotonic()))

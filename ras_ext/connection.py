@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
     from uuid import UUID
 
-    from ._hub import Hub
+    from ._hub import HangUpCall, Hub
     from .client import Client
 
 _SETTLE_NS = 1_000_000_000
@@ -113,7 +113,9 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_call",
         "_client",
+        "_dial_hub",
         "_dial_id",
         "_entry",
         "_gone",
@@ -129,12 +131,21 @@ class Connection:
     )
 
     def __init__(
-        self, client: Client, handle: int, entry: str, *, dial_id: int = 0, raw: _ffi.RawConnection | None = None
+        self,
+        client: Client,
+        handle: int,
+        entry: str,
+        *,
+        dial_id: int = 0,
+        dial_hub: Hub | None = None,
+        raw: _ffi.RawConnection | None = None,
     ) -> None:
         self._client = client
         self._handle = handle
         self._entry = entry
         self._dial_id = dial_id
+        self._dial_hub = dial_hub or client._hub  # where the end of that dial is told
+        self._call: HangUpCall | None = None  # the hang-up that a native thread of its own has begun
         self._raw = raw
         self._lock = threading.RLock()
         self._out = _ffi.new_hang_up()
@@ -265,6 +276,7 @@ class Connection:
                 raise error_for(code, _ffi.error_text(client, code), entry=self._entry)
             found.append(Link(self, subentry, handle))
         return found
+
     # --- The end of a connection ---
 
     @property
@@ -360,15 +372,11 @@ class Connection:
         if self._dial_id:  # RAS may still be inside RasDial; then the core does not know yet that it owns the reference
             bound_ns = now_ns + _SETTLE_NS if deadline_ns is None else min(deadline_ns, now_ns + _SETTLE_NS)
             with Waiter(()) as waiter:
-                hub.wait(waiter, lambda: not hub.is_live(self._dial_id), bound_ns)
+                self._dial_hub.wait(waiter, lambda: not self._in_ras_dial(), bound_ns)
         with self._lock:
-            if self._result is HangUp.GONE or (self._result is HangUp.SHARED and not all):
-                return self._result
-            if self._gone is not None:  # the handle may be another connection's by now (S8.13)
-                self._result = HangUp.GONE
-                return self._result
-            if self._result is HangUp.SHARED:
-                self._out = _ffi.new_hang_up()
+            known = self._known_result(all)
+            if known is not None:
+                return known
             # An interrupt may have come after RasHangUp and before its result was looked at: there must be no second one.
             if _ffi.hang_up_result(self._out) is None:
                 self._since_ns = hub.now()
@@ -392,6 +400,64 @@ class Connection:
         if self._result is HangUp.SHARED:
             self._mark_hang_up(None)
         return self._result
+
+    def _in_ras_dial(self) -> bool:
+        """Whether the dial that made this connection has not come to its end yet."""
+        return bool(self._dial_id) and self._dial_hub.is_live(self._dial_id)
+
+    def _known_result(self, all: bool) -> HangUp | None:
+        """What a hang-up would tell without doing anything; None when there is something to do. With the lock."""
+        if self._result is HangUp.GONE or (self._result is HangUp.SHARED and not all):
+            return self._result
+        if self._gone is not None:  # the handle may be another connection's by now (S8.13)
+            self._result = HangUp.GONE
+            return self._result
+        if self._result is HangUp.SHARED:
+            self._out = _ffi.new_hang_up()
+        return None
+
+    def _begin_hang_up(self, hub: Hub, all: bool, timeout_ms: int) -> tuple[HangUp | HangUpCall, bool]:
+        """Has a native thread hang up, or go on waiting for an earlier hang-up.
+
+        Returns what is known already, or the call to wait for, and whether that had been begun before: there is one at a time.
+        """
+        with self._lock:
+            known = self._known_result(all)
+            if known is not None:
+                return known, True
+            if self._call is not None and not self._call.over:
+                return self._call, True
+            first = _ffi.hang_up_result(self._out) is None
+            if first:
+                self._since_ns = hub.now()
+                self._mark_hang_up(self._since_ns)
+            waited_ms = 0 if first else max(1, (hub.now() - self._since_ns) // 1_000_000)
+            code, call = hub.start_hang_up(self._handle, all, waited_ms, timeout_ms)
+            if code != 0:
+                if first:
+                    self._mark_hang_up(None)
+                raise error_for(code, _ffi.error_text(hub.client, code), entry=self._entry)
+            self._out = _ffi.begun_hang_up()
+            self._result = HangUp.CLOSING
+            self._call = call
+            return call, False
+
+    def _end_hang_up(self, call: HangUpCall) -> HangUp:
+        """What became of it; raises what RasHangUp refused."""
+        with self._lock:
+            if self._call is call:
+                self._call = None
+                if call.error:
+                    self._mark_hang_up(None)
+                    self._out = _ffi.new_hang_up()
+                    self._result = None
+                elif call.result is not None:
+                    self._result = HangUp(call.result)
+                if self._result is HangUp.SHARED:
+                    self._mark_hang_up(None)
+        if call.error:
+            raise error_for(call.error, _ffi.error_text(self._client._hub.client, call.error), entry=self._entry)
+        return self._result or HangUp.CLOSING
 
     @staticmethod
     def _slice_ms(hub: Hub, deadline_ns: int | None) -> int:

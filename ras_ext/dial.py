@@ -285,18 +285,21 @@ class Dial:
             return
         resumed = self._resumed
         try:
-            answer = interactive(event, self)
-            if isinstance(answer, Answer):
-                try:
-                    self.resume(answer.username, answer._secret.again(), answer.domain, answer.callback_number)  # type: ignore[arg-type]
-                except NotPausedError:  # the dial ended, or was resumed by hand, while the handler was thinking
-                    pass
-            elif answer is not None:
-                raise TypeError(f"an interactive handler must return an Answer or None, not {type(answer).__name__}")
-            elif self._resumed == resumed and (event.wants not in UNANSWERABLE or not self._give_up(event)):
-                self.cancel()
+            self._go_on_with(interactive(event, self), event, resumed)
         except BaseException as problem:
             report(f"the interactive handler of the dial of {self._entry!r}", problem)
+            self.cancel()
+
+    def _go_on_with(self, answer: object, event: Event, resumed: int) -> None:
+        """Does what an interactive handler returned. resumed: how often the dial had been resumed when the handler was asked."""
+        if isinstance(answer, Answer):
+            try:
+                self.resume(answer.username, answer._secret.again(), answer.domain, answer.callback_number)  # type: ignore[arg-type]
+            except NotPausedError:  # the dial ended, or was resumed by hand, while the handler was thinking
+                pass
+        elif answer is not None:
+            raise TypeError(f"an interactive handler must return an Answer or None, not {type(answer).__name__}")
+        elif self._resumed == resumed and (event.wants not in UNANSWERABLE or not self._give_up(event)):
             self.cancel()
 
     def _finish_handlers(self) -> None:
@@ -462,7 +465,7 @@ class Dial:
                 raise self._still_dialing("connected, but RasDial has not returned yet")
         with self._handlers_lock:
             if self._connection is None:
-                self._connection = Connection(self._client, self._handle, self._entry, dial_id=self._id)
+                self._connection = Connection(self._client, self._handle, self._entry, dial_id=self._id, dial_hub=self._hub)
             return self._connection
 
     def _still_dialing(self, message: str) -> StillDialing:
@@ -723,6 +726,7 @@ def wait(
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
         raise ValueError(f"return_when is ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, not {return_when!r}")
     seconds(timeout)
+    dials_of_ours = tuple(pending)
     done: set[Dial] = set()
     enough = not pending
 
@@ -739,13 +743,13 @@ def wait(
         return DoneAndNotDone(done, pending)
     clock = hubs[0]
     deadline_ns = _deadline(clock, timeout)
-    with Waiter(pending) as waiter:
-        for dial in waiter.dials:
+    with Waiter(dials_of_ours) as waiter:
+        for dial in dials_of_ours:
             look(dial)
 
         def ready() -> bool:
             while waiter.fresh:
-                look(waiter.fresh.popleft())
+                look(waiter.fresh.popleft())  # type: ignore[arg-type] # it waits for dials only
             return enough
 
         if len(hubs) == 1:
@@ -767,6 +771,6 @@ def wait(
                         until_ns = min(until_ns, deadline_ns)
                     if hub.wait(waiter, ready, until_ns):
                         break
-        for dial in waiter.dials:  # a closed client wakes without a record
+        for dial in dials_of_ours:  # a closed client wakes without a record
             look(dial)
     return DoneAndNotDone(done, pending)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _ffi
 from ._hub import Waiter
-from .client import Client, _default_client
+from .client import Client, _default_client, hide_password
 from .dial import seconds
 from .errors import ClosedError, DialCancelledError, RasError
 
@@ -112,47 +112,71 @@ def redial(
 
     Source: S8.45, S3.
     """
-    if "password" in dial_args:  # first of all; see Client.dial
-        dial_args["password"] = _ffi.hide(dial_args["password"])
-    secret = dial_args.get("password")
-    if isinstance(attempts, bool) or not isinstance(attempts, int):
-        raise TypeError(f"attempts must be an int, not {type(attempts).__name__}")
-    if attempts < 1:
-        raise ValueError(f"attempts must be at least 1, but is {attempts}")
-    if client is not None and not isinstance(client, Client):
-        raise TypeError(f"client must be a Client or None, not {type(client).__name__}")
-    if on_failure is not None and not callable(on_failure):
-        raise TypeError(f"on_failure must be callable, not {type(on_failure).__name__}")
-    if backoff is None:
-        backoff = Backoff()
-    if callable(backoff):
-        pause_after = backoff
-    else:
-        fixed = seconds(backoff, "backoff")
-        if fixed is None:
-            raise ValueError("backoff must be a finite number of seconds")
-
-        def pause_after(failures: int) -> float:
-            return fixed
-
-    client = client or _default_client()
-    attempt = 1
+    hide_password(dial_args)
+    plan = Plan(client, attempts, backoff, on_failure, dial_args)
     while True:
-        if isinstance(secret, _ffi.Secret):
-            dial_args["password"] = secret.again()
         try:
-            with client.dial(entry, **dial_args) as dial:
+            with plan.client.dial(entry, **plan.arguments()) as dial:
                 return dial.result()
-        except DialCancelledError:
-            raise
         except RasError as problem:
-            if not problem.transient or attempt >= attempts:
+            pause = plan.pause_after(problem)
+            if pause is None:
                 raise
-            pause = pause_after(attempt)
-            if on_failure is not None:
-                on_failure(problem, pause)
-        _wait(client, pause)
-        attempt += 1
+        _wait(plan.client, pause)
+
+
+class Plan:
+    """What all faces of redial do between two attempts: whether to try again, when, and with which arguments."""
+
+    def __init__(
+        self,
+        client: Client | None,
+        attempts: int,
+        backoff: Callable[[int], float] | float | None,
+        on_failure: Callable[[RasError, float], object] | None,
+        dial_args: dict[str, Any],
+    ) -> None:
+        if isinstance(attempts, bool) or not isinstance(attempts, int):
+            raise TypeError(f"attempts must be an int, not {type(attempts).__name__}")
+        if attempts < 1:
+            raise ValueError(f"attempts must be at least 1, but is {attempts}")
+        if client is not None and not isinstance(client, Client):
+            raise TypeError(f"client must be a Client or None, not {type(client).__name__}")
+        if on_failure is not None and not callable(on_failure):
+            raise TypeError(f"on_failure must be callable, not {type(on_failure).__name__}")
+        self._pause: Callable[[int], float]
+        if backoff is None:
+            self._pause = Backoff()
+        elif callable(backoff):
+            self._pause = backoff
+        else:
+            fixed = seconds(backoff, "backoff")
+            if fixed is None:
+                raise ValueError("backoff must be a finite number of seconds")
+            self._pause = lambda failures: fixed
+        self._left = attempts
+        self._failures = 0
+        self._on_failure = on_failure
+        self._dial_args = dial_args
+        self._secret = dial_args.get("password")
+        self.client = client or _default_client()
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of the next dial; the password is asked for anew."""
+        if isinstance(self._secret, _ffi.Secret):
+            self._dial_args["password"] = self._secret.again()
+        return self._dial_args
+
+    def pause_after(self, problem: RasError) -> float | None:
+        """Seconds to wait after this failure; None: it is to be raised."""
+        self._left -= 1
+        self._failures += 1
+        if isinstance(problem, DialCancelledError) or not problem.transient or self._left < 1:
+            return None
+        pause = self._pause(self._failures)
+        if self._on_failure is not None:
+            self._on_failure(problem, pause)
+        return pause
 
 
 def _wait(client: Client, pause: float) -> None:

@@ -91,11 +91,16 @@ class Watch:
     Source: S4.13, S4.2, S8.50, S8.72.
     """
 
-    def __init__(self, client: Client, *, poll: float = POLL_S, existing: bool = False) -> None:
+    @staticmethod
+    def check_poll(poll: object) -> None:
+        """Raises TypeError or ValueError for what is no `poll`."""
         if isinstance(poll, bool) or not isinstance(poll, (int, float)):
             raise TypeError(f"poll must be a number of seconds, not {type(poll).__name__}")
         if not _LEAST_POLL_S <= poll <= _MOST_POLL_S:
             raise ValueError(f"poll must be between {_LEAST_POLL_S:g} and {_MOST_POLL_S:g} seconds, but is {poll:g}")
+
+    def __init__(self, client: Client, *, poll: float = POLL_S, existing: bool = False) -> None:
+        self.check_poll(poll)
         _ffi.check_fork()
         self._client = client
         self._lock = threading.RLock()  # held while the connections are listed and compared

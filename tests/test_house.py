@@ -176,7 +176,16 @@ PY_ARROWS = {
 
 
 def module_files() -> list[Path]:
-    return sorted(PACKAGE.glob("*.py"))
+    return sorted([*PACKAGE.glob("*.py"), *(PACKAGE / "aio").glob("*.py")])
+
+
+def py_room(path: Path) -> str:
+    """A module of the package, or "aio" for each file of that folder."""
+    return path.parent.name if path.parent != PACKAGE else path.stem
+
+
+def label(path: Path) -> str:
+    return str(path.relative_to(PACKAGE).with_suffix(""))
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
@@ -188,24 +197,26 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
                 yield (parts[1] if len(parts) > 1 else "", True) if parts[0] == "ras_ext" else (parts[0], False)
         elif isinstance(node, ast.ImportFrom):
             parts = (node.module or "").split(".")
-            if node.level:
+            if node.level > (path.parent != PACKAGE):
                 names = [parts[0]] if node.module else [alias.name for alias in node.names]
+            elif node.level:  # of its own room
+                continue
             elif parts[0] == "ras_ext":
                 names = [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
             else:
                 yield parts[0], False
                 continue
             for name in names:
-                is_module = (PACKAGE / f"{name}.py").is_file() or name == "_native"
+                is_module = (PACKAGE / f"{name}.py").is_file() or name in ("_native", "aio")
                 yield (name if is_module else "", True)
 
 
-@pytest.mark.parametrize("path", module_files(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", module_files(), ids=label)
 def test_imports_follow_the_picture(path: Path) -> None:
     """The low modules look at nothing above them, and only the right modules know cffi, asyncio, rich and each other."""
     inside = {name for name, ours in imports(path) if ours}
     outside = {name for name, ours in imports(path) if not ours}
-    module = path.stem
+    module = py_room(path)
     wrong = []
     if module in PY_ARROWS:
         wrong += [f"{name or 'the package'}" for name in inside - PY_ARROWS[module]]
@@ -230,7 +241,7 @@ def test_imports_follow_the_picture(path: Path) -> None:
     assert not wrong, f"ras_ext/{path.name} may not import {', '.join(wrong)}"
 
 
-@pytest.mark.parametrize("path", module_files(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", module_files(), ids=label)
 def test_only_ffi_and_sim_touch_lib(path: Path) -> None:
     """`lib.` calls stand where the error check stands, so that none is forgotten."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -249,6 +260,6 @@ def test_every_file_names_its_licence() -> None:
     """Each source file carries its SPDX line."""
     places = [*c_files(), *(ROOT / "tests" / "c").glob("*.[ch]")]
     for folder in ("ras_ext", "tests", "ci", "examples", "benchmarks"):
-        places += (ROOT / folder).glob("*.py")
+        places += (ROOT / folder).rglob("*.py")
     missing = [str(path.relative_to(ROOT)) for path in places if "SPDX-License-Identifier: MIT" not in path.read_text("utf-8")]
     assert not missing
