@@ -8,14 +8,18 @@ together with what is unpacked from them and a template of a Wine prefix. Everyt
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import os
 import re
+import select
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -248,23 +252,47 @@ def wine(
     Its output goes through a pipe: CPython refuses a file of Linux as its standard output under Wine.
     """
     whole = ["wine", *(windows_path(part) if isinstance(part, Path) else part for part in command)]
-    try:
-        done = subprocess.run(
-            whole,
-            cwd=cwd or BOX,
-            env=dict(env or wine_environment(prefix)),
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        output, status = done.stdout, str(done.returncode)
-    except subprocess.TimeoutExpired as error:
-        output, status = error.output or b"", f"none: stopped after {timeout:.0f} s"
+    process = subprocess.Popen(
+        whole,
+        cwd=cwd or BOX,
+        env=dict(env or wine_environment(prefix)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    output = _output_of(process, timeout)
+    status = f"none: stopped after {timeout:.0f} s" if process.returncode is None else str(process.returncode)
+    if process.returncode is None:
+        process.kill()
+        process.wait()
     text = output.decode("utf-8", "replace").replace("\r\n", "\n")
     if status not in map(str, accept):
         raise FailedError(f"{command_line(whole)}\n{text}\nexit status {status}")
     return text
+
+
+def _output_of(process: subprocess.Popen[bytes], timeout: float) -> bytes:
+    """What a program prints until it ends, or until its time is over.
+
+    Not until the pipe ends: services of Wine that the program has started inherit it, and stay as long as the prefix.
+    """
+    if process.stdout is None:
+        raise AssertionError("started with a pipe")
+    pieces: list[bytes] = []
+    bound = time.monotonic() + timeout
+    with process.stdout as pipe:
+        os.set_blocking(pipe.fileno(), False)
+        while True:
+            ended = process.poll() is not None  # before the look: what it has printed is in the pipe by then
+            while piece := pipe.read():
+                pieces.append(piece)
+            if ended or piece == b"" or time.monotonic() > bound:
+                break
+            select.select([pipe], [], [], 0.05)
+        if piece == b"":  # it has closed its output, and will end
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, bound - time.monotonic()))
+    return b"".join(pieces)
 
 
 def _version_of(program: str) -> str:
@@ -298,12 +326,46 @@ def make_prefix(name: str) -> Path:
     shutil.copytree(template, prefix, symlinks=True, ignore=lambda folder, _: ["windows"] if folder == inner else [])
     shutil.copytree(windows, prefix / "drive_c" / "windows", symlinks=True, copy_function=_copy_or_link)
     _enclose(prefix)
+    _start_server(prefix)
     return prefix
+
+
+# Left to itself, the server of a prefix ends with its last program (Debian's wrapper asks for that), and a program that starts in
+# that very moment loses its connection to it. So each prefix has a server of ours, which outlives the pauses between programs.
+_servers: dict[Path, subprocess.Popen[bytes]] = {}
+_SERVER_IDLE_S = 900  # how long it would stay if we were killed
+
+
+def _start_server(prefix: Path) -> None:
+    quiet = subprocess.DEVNULL  # a server that holds our pipe would keep whoever reads it waiting
+    command = ["wineserver", "--foreground", f"--persistent={_SERVER_IDLE_S}"]
+    server = subprocess.Popen(command, env=wine_environment(prefix), stdin=quiet, stdout=quiet, stderr=quiet)
+    _servers[prefix] = server
+    door = Path(f"/proc/{server.pid}/cwd/socket")  # it works in the folder where its socket stands, wherever that is
+    bound = time.monotonic() + 60
+    while not door.exists():
+        if server.poll() is not None or time.monotonic() > bound:
+            end_prefix(prefix)
+            raise FailedError(f"{command_line(command)} did not come up (exit status {server.returncode})")
+        time.sleep(0.02)
 
 
 def end_prefix(prefix: Path) -> None:
     """Ends what still runs in this prefix, and in no other."""
     subprocess.run(["wineserver", "--kill"], env=wine_environment(prefix), capture_output=True, check=False)
+    server = _servers.pop(prefix, None)
+    if server is not None:
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+@atexit.register
+def _end_servers() -> None:
+    for prefix in list(_servers):
+        end_prefix(prefix)
 
 
 def put_into_system32(prefix: Path, dll: Path | None) -> None:
