@@ -4,6 +4,7 @@ SPDX-License-Identifier: MIT
 """
 
 import sys
+import threading
 import time
 
 import ras_ext
@@ -13,7 +14,13 @@ with ras_ext.open("sim", phonebook=sys.argv[1]) as client:
     ras_ext.sim.control(client).script("Office VPN", [{"state": "OpenPort"}, {"delay_ms": 3_600_000, "state": "Connected"}])
     dial = client.dial("Office VPN")
     next(iter(dial))
-    print("WAITING", flush=True)
+
+    def tell() -> None:
+        while not dial._waiters:  # the main thread is not inside result() yet
+            time.sleep(0.001)
+        print("WAITING", flush=True)
+
+    threading.Thread(target=tell, daemon=True).start()
     started = time.perf_counter()
     try:
         dial.result()
