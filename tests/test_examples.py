@@ -5,6 +5,7 @@ SPDX-License-Identifier: MIT
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -17,9 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 
 
-def run(name: str, *arguments: str) -> tuple[int, list[str], str]:
+def run(name: str, *arguments: str, **variables: str) -> tuple[int, list[str], str]:
     """Exit status, lines of standard output, standard error."""
-    env = {variable: value for variable, value in os.environ.items() if not variable.startswith("PYTHON")}
+    env = {variable: value for variable, value in os.environ.items() if not variable.startswith("PYTHON")} | variables
     command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
     return done.returncode, done.stdout.splitlines(), done.stderr
@@ -71,6 +72,36 @@ def test_watcher() -> None:
         ["Office VPN: connected", "Office VPN: disconnected (668 ERROR_NO_CONNECTION)"],
         "",
     )
+
+
+def test_asyncio_dial() -> None:
+    """Two dials at once and one that cannot be: each tells its own states in order."""
+    status, lines, err = run("asyncio_dial.py", "--api", "sim", "Office VPN", "Home PPPoE", "Nowhere")
+    assert (status, err) == (0, "")
+    for entry in ("Office VPN", "Home PPPoE"):
+        own = [line.partition(": ")[2] for line in lines if line.startswith(f"{entry}: ")]
+        assert (own[0], own[-2:]) == ("OpenPort", ["Connected", "hung up, gone"])
+    assert "Nowhere: 623 ERROR_CANNOT_FIND_PHONEBOOK_ENTRY" in lines
+    assert len({line.partition(": ")[0] for line in lines[:6]}) > 1  # at once, not one after the other
+
+
+def test_asyncio_dial_runs_out_of_patience() -> None:
+    """A time-out ends the program in order: the dial is cancelled, nothing warns of a forgotten task."""
+    status, _, err = run("asyncio_dial.py", "--api", "sim", "--patience", "0")
+    assert status == 1
+    assert err.splitlines()[-1].startswith(("TimeoutError", "asyncio.exceptions.TimeoutError"))
+    assert "never awaited" not in err
+    assert "destroyed" not in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Qt, which the tests have on Linux only")
+def test_gui_qt() -> None:
+    """A window's event loop hears of the dial through the socket, and ends when it is decided."""
+    if importlib.util.find_spec("PySide6") is None and not os.environ.get("CI"):
+        pytest.skip("PySide6 is not installed; ci/requirements.txt has it")
+    status, lines, err = run("gui_qt.py", "--api", "sim", QT_QPA_PLATFORM="offscreen")
+    assert (status, err) == (0, "")
+    assert (lines[0], lines[-1]) == ("OpenPort", "Connected")
 
 
 @pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)
