@@ -19,21 +19,20 @@ async def connect(client: ras_ext.Client, entry: str) -> None:
         async with ras_ext.aio.dial(entry, client=client) as dial:
             async for event in dial:
                 print(f"{entry}: {event.state.name}")
-            connection = await dial
-        print(f"{entry}: hung up, {await connection.hang_up()}")
+            print(f"{entry}: hung up, {await (await dial).hang_up()}")
     except ras_ext.RasError as error:
         print(f"{entry}: {error.code} {error.name}")
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("entries", nargs="*", default=["Office VPN"])
     parser.add_argument("--api", choices=("system", "sim"), default="system")
     parser.add_argument("--patience", type=float, default=60)
+    parser.add_argument("entries", nargs="+")
     options = parser.parse_args()
     with ras_ext.open(options.api, phonebook=OFFICE if options.api == "sim" else None) as client:
-        dials = asyncio.gather(*(connect(client, entry) for entry in options.entries))
-        await asyncio.wait_for(dials, options.patience)  # running out cancels the dials
+        dials = (connect(client, entry) for entry in options.entries)
+        await asyncio.wait_for(asyncio.gather(*dials), options.patience)  # running out cancels them
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def test_asyncio_dial() -> None:
 
 def test_asyncio_dial_runs_out_of_patience() -> None:
     """A time-out ends the program in order: the dial is cancelled, nothing warns of a forgotten task."""
-    status, _, err = run("asyncio_dial.py", "--api", "sim", "--patience", "0")
+    status, _, err = run("asyncio_dial.py", "--api", "sim", "--patience", "0", "Office VPN")
     assert status == 1
     assert err.splitlines()[-1].startswith(("TimeoutError", "asyncio.exceptions.TimeoutError"))
     assert "never awaited" not in err
