@@ -16,8 +16,6 @@
 #include "enumerate.h"
 #include "functions.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
-
 enum {
     PATH_UNITS = 4096, /* as the W forms: a longer path names no file */
     MOST_TRIES = 20    /* a list may grow while it is fetched (S8.55) */

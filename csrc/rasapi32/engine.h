@@ -1,4 +1,4 @@
-/* engine.h: what engine.c, control.c, notification.c and link_script.c tell each other; nobody else includes it.
+/* engine.h: what the engine, control.c, notification.c and link_script.c tell each other; nobody else includes it.
  *
  * SPDX-License-Identifier: MIT
  *

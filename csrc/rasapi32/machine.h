@@ -17,6 +17,8 @@
 #include "../ras_ext.h"
 #include "phonebook.h"
 
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
 #define SIM_FUNCTION_ID(ret, name, arguments, required) SIM_##name,
 enum sim_function { RASAPI_FUNCTIONS(SIM_FUNCTION_ID) SIM_FUNCTION_COUNT };
 

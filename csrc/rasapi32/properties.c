@@ -13,8 +13,6 @@
 #include "functions.h"
 #include "machine.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
-
 enum { PATH_UNITS = 4096, UTF8_FACTOR = 3 }; /* as the other functions that read */
 
 static const uint32_t sizes[] = { RASENTRYW_SIZES };

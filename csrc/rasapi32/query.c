@@ -23,8 +23,6 @@ static const uint32_t device_sizes[] = { 296 };
 static const uint32_t params_sizes[] = { 2096, sizeof(void *) == 8 ? 2108 : 2104, sizeof(void *) == 8 ? 2112 : 2108,
                                          sizeof(void *) == 8 ? 2120 : 2112 };
 
-#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
-
 /* A phone book as the API names it: NULL, and "" (assumed), mean the default one. *path receives its name for the journal. 0,
  * 8, 621 or 622. */
 static uint32_t open_book(const char16_t *phonebook, char path[PATH_UNITS * UTF8_FACTOR], pbk_book **book)

@@ -8,8 +8,6 @@
 #include "functions.h"
 #include "machine.h"
 
-#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
-
 enum { PATH_UNITS = 4096, UTF8_FACTOR = 3 }; /* as the functions that read */
 
 static const uint32_t params_sizes[] = { RASDIALPARAMSW_SIZES };
