@@ -47,7 +47,7 @@ def structures(ffi: Any) -> list[str]:
     """Each public structure with size, alignment and members, as this ffi sees them, a declared or a compiled one."""
 
     def spelled(kind: Any) -> str:
-        return kind.cname.replace("struct ", "")  # compiled types are called by their tags
+        return str(kind.cname).replace("struct ", "")  # compiled types are called by their tags
 
     lines = []
     for name in sorted(ffi.list_types()[0]):
