@@ -57,6 +57,7 @@ AGREED_SANITIZER_SKIPS = {
 ASAN = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 TSAN = ("-O1", "-g", "-fsanitize=thread")
 SANITIZED_LOAD = "10"  # per cent of the usual load of stress tests: sanitizers are about that much slower
+EMBEDDING = ROOT / "tests" / "test_embedding.py"  # a job of its own: it needs more tools, and builds more, than the other tests
 FUZZ = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
@@ -74,7 +75,7 @@ def plural(number: int, noun: str) -> str:
 def lint() -> str:
     """ruff over all Python, every C file with gcc and clang and -Werror, generated files up to date."""
     run([venv_python(), "-m", "ruff", "check", "--no-cache", "."])
-    sources = [*cbuild.core_sources(), *sorted(cbuild.TESTS.glob("*.c"))]
+    sources = [*cbuild.core_sources(), *sorted(cbuild.TESTS.glob("*.c")), *sorted((ROOT / "examples").glob("*/*.c"))]
     try:
         for compiler in ("gcc", "clang"):
             cbuild.check_syntax(compiler, sources)
@@ -153,11 +154,17 @@ def c() -> str:
 
 def python() -> str:
     """pytest over everything, the C tests included, from an empty folder and against the installed package."""
-    run_pytest(ROOT / "tests")
+    run_pytest(ROOT / "tests", f"--ignore={EMBEDDING}")
     return f"pytest with Python {platform.python_version()}"
 
 
-def run_pytest(*tests: Path, timeout: int = 1200, **environment: str) -> None:
+def embed() -> str:
+    """The wheel in other people's projects, each in an environment of its own: see tests/test_embedding.py."""
+    run_pytest(EMBEDDING)
+    return "C by flags and by pkg-config, C++, cffi, the function table, the sources"
+
+
+def run_pytest(*tests: Path | str, timeout: int = 1200, **environment: str) -> None:
     with tempfile.TemporaryDirectory(prefix="rasx-") as folder:
         options = ["-q", "--tb=short", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}"]
         command: list[str | Path] = [venv_python(), "-m", "pytest", *options, *tests]
@@ -286,6 +293,7 @@ JOBS: dict[str, Job] = {
     "types": Job(types, "mypy --strict"),
     "c": Job(c, "the C tests, built with clang", ("clang",), venv=False),
     "python": Job(python, "pytest: everything, the C tests included, against the installed package"),
+    "embed": Job(embed, "the wheel in C, C++ and cffi projects", ("gcc", "clang", "c++", "pkg-config", "mingw")),
     "asan": Job(asan, "the C tests under AddressSanitizer and UndefinedBehaviorSanitizer", ("asan",), venv=False),
     "tsan": Job(tsan, "the C tests under ThreadSanitizer", ("tsan",), venv=False),
     "fuzz": Job(fuzz, "libFuzzer on what reads foreign bytes, 20 seconds", ("clang", "fuzzer"), venv=False),
@@ -296,8 +304,8 @@ JOBS: dict[str, Job] = {
     "soak": Job(soak, "the long random runs (over twenty minutes)", ("tsan", "clang", "fuzzer")),
 }
 GROUPS: dict[str, tuple[str, ...]] = {
-    "test": ("lint", "types", "c", "python", "asan", "tsan", "fuzz", "windows"),
-    "all": ("lint", "types", "c", "python", "asan", "tsan", "fuzz", "windows", "wheels", "demo", "bench", "soak"),
+    "test": ("lint", "types", "c", "python", "embed", "asan", "tsan", "fuzz", "windows"),
+    "all": ("lint", "types", "c", "python", "embed", "asan", "tsan", "fuzz", "windows", "wheels", "demo", "bench", "soak"),
 }
 QUICK = ("c", "python")
 

@@ -71,14 +71,17 @@ def _emptied(folder: str) -> Path:
 # --- Linux ------------------------------------------------------------------------------------------------------------
 
 
-def linux_wheel() -> Path:
-    """The wheel of this machine, as pip builds it for a user."""
+def linux_wheel(python: Path | None = None) -> Path:
+    """The wheel of this machine, as pip builds it for a user; with .venv's Python, unless another is given."""
     key = sources_key()
     if found := _current("linux", key):
         return found
     place = _emptied("linux")
     options = ["-q", "--disable-pip-version-check", "--no-build-isolation", "--no-deps", "--no-index"]
-    run([venv_python(), "-m", "pip", "wheel", *options, "-w", place, _mirrored()], env=clean_environment(RASX_WERROR="1"))
+    run(
+        [python or venv_python(), "-m", "pip", "wheel", *options, "-w", place, _mirrored()],
+        env=clean_environment(RASX_WERROR="1"),
+    )
     (place / "key").write_text(key, encoding="ascii")
     return next(place.glob("*.whl"))
 

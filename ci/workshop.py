@@ -156,6 +156,8 @@ TOOLS: dict[str, tuple[Callable[[], bool], Need]] = {
         Need("mingw-w64 for 32-bit Windows is missing", "gcc-mingw-w64-i686"),
     ),
     "clang": (lambda: shutil.which("clang") is not None, Need("clang is missing", "clang")),
+    "c++": (lambda: shutil.which("c++") is not None, Need("a C++ compiler is missing", "g++")),
+    "pkg-config": (lambda: shutil.which("pkg-config") is not None, Need("pkg-config is missing", "pkg-config")),
     "gcc": (lambda: shutil.which("gcc") is not None, Need("gcc is missing", "gcc")),
     "asan": (
         lambda: _links("gcc", "-fsanitize=address,undefined"),

@@ -108,6 +108,7 @@ __all__ = [
     "aio",
     "Pollable",
     # building against the C core
+    "get_api_address",
     "get_include",
     "get_sources",
     "sim",
@@ -124,6 +125,21 @@ def __getattr__(name: str) -> ModuleType:
     raise AttributeError(f"module 'ras_ext' has no attribute {name!r}")
 
 
+def get_api_address() -> int:
+    """The address of this process's `const rasx_api` (csrc/ras_ext.h): the core's functions as a table, for other extensions.
+
+    C code that is given it calls the very core that Python uses, without linking anything. docs/c-api.md has the rules.
+
+    Returns:
+        An address that stays valid, and whose table does not change, as long as the process lives.
+
+    Threads: any; does not block.
+    """
+    from . import _ffi
+
+    return _ffi.api_address()
+
+
 def get_include() -> str:
     """The folder with ras_ext.h, for the include path of C code that uses the core.
 
@@ -132,7 +148,7 @@ def get_include() -> str:
     """
     from . import _sources
 
-    return str(_sources.folder())
+    return str(_sources.include())
 
 
 def get_sources() -> list[str]:

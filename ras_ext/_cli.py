@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 import ras_ext
-from ras_ext import errors
+from ras_ext import _embedding, errors
 from ras_ext._faces import Face, choose_face, clean
 from ras_ext.events import HangUp, Origin
 
@@ -374,7 +374,8 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ras-ext {ras_ext.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _embedding.add_options(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def add(name: str, about: str, timeout: str = "no effect on this command") -> argparse.ArgumentParser:
         parents = [options_for_all(timeout)]
@@ -452,6 +453,10 @@ def run(arguments: Sequence[str]) -> int:
     """Parses, opens the client, runs the command, closes the client (which leaves connections up)."""
     parser = make_parser()
     options = parser.parse_args(arguments)
+    if (options.command is None) != _embedding.asked(options):
+        parser.error("name a command" if options.command is None else "options for building C code stand alone")
+    if options.command is None:
+        return _embedding.answer(options)
     face = choose_face(options.json)
     try:
         if options.command == "errors":

@@ -647,6 +647,14 @@ def counters() -> Counters:
     return Counters(out.threads, out.slots, out.queues, out.clients, out.abandoned, out.references)
 
 
+# --- The door for other extensions --------------------------------------------------------------------------------------------
+
+
+def api_address() -> int:
+    """The address of rasx_get_api()'s table: static storage of the loaded core."""
+    return int(ffi.cast("uintptr_t", lib.rasx_get_api()))
+
+
 # --- Windows ------------------------------------------------------------------------------------------------------------------
 
 
