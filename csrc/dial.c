@@ -9,6 +9,7 @@
  */
 #include "core.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,8 @@
 #define CONFIRM_NS (250u * MS)        /* a status that decides is read twice, so that the notification may come first */
 #define TRAMPOLINE_RETRY_NS (20u * MS)
 #define HANDLER_RETURN_NS (5u * MS)
+#define OPTIONS_FIRST (offsetof(rasx_dial_options, pause_timeout_ms) + sizeof(uint32_t)) /* what ABI 1 began with */
+#define ANSWER_FIRST (offsetof(rasx_answer, callback_number) + sizeof(char *))
 #define PAUSE_TIMEOUT_MS 300000u      /* a person has to type something */
 #define HANGUP_TIMEOUT_MS 10000u      /* S3: Microsoft's samples wait as long */
 
@@ -62,6 +65,16 @@ void rasx__slot_thread_end(rasx_client *client, rasx_clock *clock)
 }
 
 /* --- Parameters: one block, the password masked --- */
+
+/* A caller's structure as this version knows it: what an older one lacks is 0, what a newer one has besides is not seen. `least` is
+ * where the first version of it ends. 0, or -1 for less than that. */
+static int take_sized(void *copy, size_t room, const void *given, uint32_t size, size_t least)
+{
+    if (size < least) return -1;
+    memset(copy, 0, room);
+    memcpy(copy, given, size < room ? size : room);
+    return 0;
+}
 
 /* Limits in UTF-16 units (S0.3), by rasx__field. */
 static const uint16_t limits[RASX__FIELDS] = { 32766, 256, 128, 128, 256, 15, 256 };
@@ -332,7 +345,9 @@ uint32_t rasx_dial_resume(rasx_dial dial, const rasx_answer *answer)
     const char *texts[RASX__FIELDS] = { NULL };
     rasx__params *changes = NULL;
     uint32_t waiting = 1;
-    if (!answer || answer->size < sizeof *answer) return RASX_E_INVALID;
+    rasx_answer known;
+    if (!answer || take_sized(&known, sizeof known, answer, answer->size, ANSWER_FIRST) != 0) return RASX_E_INVALID;
+    answer = &known;
     if (rasx__forked()) return RASX_E_FORKED;
     rasx__slot *slot = rasx__pin(dial);
     if (!slot) return RASX_E_UNKNOWN_DIAL;
@@ -411,8 +426,11 @@ static void dial_main(void *argument)
 
 uint32_t rasx_dial_start(rasx_queue *queue, const rasx_dial_options *options, rasx_dial *dial)
 {
-    if (!queue || !options || !dial || options->size < sizeof *options) return RASX_E_INVALID;
+    rasx_dial_options known;
+    if (!queue || !options || !dial) return RASX_E_INVALID;
     *dial = 0;
+    if (take_sized(&known, sizeof known, options, options->size, OPTIONS_FIRST) != 0) return RASX_E_INVALID;
+    options = &known;
     if (rasx__forked()) return RASX_E_FORKED;
     rasx_client *client = queue->client;
     if (rasx__load(&queue->closed) || rasx__load(&client->closed)) return RASX_E_CLOSED;

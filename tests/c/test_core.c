@@ -728,6 +728,27 @@ TEST(test_s8_39_a_pause_can_be_given_up_and_is_bounded)
     close_house(h);
 }
 
+TEST(test_structures_of_older_and_newer_callers)
+{
+    house h = open_house();
+    struct { rasx_dial_options known; uint64_t more[4]; } newer;
+    rasx_dial_options o = plain();
+    rasx_dial dial;
+    seen s = { 0 };
+    memset(&newer, 0xEE, sizeof newer);
+    newer.known = o;
+    newer.known.size = sizeof newer;
+    fake.early = 2;
+    CHECK_EQ(rasx_dial_start(h.queue, &newer.known, &dial), 0);
+    until_settled(h.queue, &s, 1);
+    o.size = (uint32_t)(offsetof(rasx_dial_options, pause_timeout_ms) + sizeof o.pause_timeout_ms); /* without padding */
+    CHECK_EQ(rasx_dial_start(h.queue, &o, &dial), 0);
+    until_settled(h.queue, &s, 2);
+    o.size--;
+    CHECK_EQ(rasx_dial_start(h.queue, &o, &dial), RASX_E_INVALID);
+    close_house(h);
+}
+
 TEST(test_s8_58_59_limits_and_the_password_in_the_call)
 {
     house h = open_house();
@@ -832,5 +853,5 @@ TEST(test_closing_ends_the_looking_of_a_hang_up)
     X(test_one_consumer_at_a_time) X(test_an_embedder_hears_each_event_inside_the_handler)                                   \
     X(test_s8_37_40_42_pauses_are_answered_with_the_same_handle_and_notifier)                                                \
     X(test_s8_39_a_pause_can_be_given_up_and_is_bounded) X(test_s8_58_59_limits_and_the_password_in_the_call)            \
-    X(test_hang_up_on_a_thread_of_its_own) X(test_closing_ends_the_looking_of_a_hang_up)
+    X(test_structures_of_older_and_newer_callers) X(test_hang_up_on_a_thread_of_its_own) X(test_closing_ends_the_looking_of_a_hang_up)
 TEST_MAIN(TESTS)
