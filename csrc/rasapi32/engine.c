@@ -21,7 +21,6 @@
 engine      sim_machine;
 rasx__mutex sim_engine_lock = RASX_MUTEX_INIT;
 rasx__cond  sim_thread_ended = RASX_COND_INIT;
-RASX_THREAD_LOCAL int sim_inside_handler;
 
 /* The other side ends the link: a connection vanishes and the reason is lost (S2.5); a dial fails in its state. */
 uint32_t sim_engine_drop(uint64_t handle, uint32_t reason)

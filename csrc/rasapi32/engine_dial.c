@@ -505,7 +505,7 @@ uint32_t RASAPI_CALL sim_RasDialW(RASDIALEXTENSIONS *extensions, const char16_t 
     d.params = params;
     d.connection = connection;
     code = check_arguments(&d, extensions, notifier_type, notifier_function);
-    if (code == 0 && sim_inside_handler > 0)
+    if (code == 0 && sim_inside_handler() > 0)
         code = 87;
     if (code == 0)
         code = *connection != NULL ? resume_dial(&d) : new_dial(&d, phonebook);

@@ -9,6 +9,13 @@
 
 #include "engine_parts.h"
 
+static RASX_THREAD_LOCAL int inside_handler;
+
+int sim_inside_handler(void)
+{
+    return inside_handler;
+}
+
 /* RasHangUp's work begins here or, when a handler holds the dial, as soon as that returns (S1.5). */
 void sim_begin_closing(conn *c)
 {
@@ -30,7 +37,7 @@ void sim_call_handler(conn *c, const notifier *n, const note *what, int holds)
     }
     c->in_handler += (uint32_t)holds;
     rasx__unlock(&sim_engine_lock);
-    sim_inside_handler++;
+    inside_handler++;
     switch (n->kind) {
     case RASAPI_NOTIFIER_FUNC:
         ((RASDIALFUNC)(uintptr_t)n->function)(n->message, what->state, what->error);
@@ -49,7 +56,7 @@ void sim_call_handler(conn *c, const notifier *n, const note *what, int holds)
     default:
         break;
     }
-    sim_inside_handler--;
+    inside_handler--;
     rasx__lock(&sim_engine_lock);
     c->in_handler -= (uint32_t)holds;
     if (!goes_on)

@@ -194,7 +194,6 @@ typedef struct engine {
 extern engine      sim_machine;
 extern rasx__mutex sim_engine_lock; /* guards everything here; see engine.c */
 extern rasx__cond  sim_thread_ended;
-extern RASX_THREAD_LOCAL int sim_inside_handler;
 
 /* --- engine_tables.c: under the lock, all of it --- */
 
@@ -223,8 +222,9 @@ void sim_wake_sleepers(int held_only);
 void sim_keep_time(void); /* the heap has changed */
 void sim_stop_keeper(int stop); /* 1: it ends, and none starts; 0: one may start again */
 
-/* --- engine_handlers.c: with the lock: begin_closing, finish_waiter; the others must be called without it --- */
+/* --- engine_handlers.c: with the lock: begin_closing, finish_waiter; the others without it --- */
 
+int  sim_inside_handler(void); /* is this thread inside one? */
 void sim_announce(session *s, const note *what, int silent); /* tells the client of a state, in the way that the knobs ask for */
 void sim_call_handler(conn *c, const notifier *n, const note *what, int holds); /* here and now; holds: the dial stands still */
 void sim_call_own_handler(conn *c, const note *what, int holds); /* with the notifier that the dial has */
