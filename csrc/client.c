@@ -1,4 +1,4 @@
-/* client.c: opening and closing, what a fork does to us, counters, and the function table for other modules.
+/* client.c: opening and closing.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,34 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- The process --- */
+static rasx__a32 open_clients;
 
-static rasx__a32   forked;
-static rasx__a32   open_clients;
-static rasx__mutex start_lock = RASX_MUTEX_INIT;
-static int         started;
-static char16_t    pad[257];
-
-static void on_fork_child(void) { rasx__store_seq(&forked, 1); }
-
-int rasx__forked(void) { return rasx__load(&forked) != 0; }
-
-const char16_t *rasx__pad(void) { return started ? pad : NULL; }
-
-static uint32_t start_once(void)
-{
-    rasx__lock(&start_lock);
-    if (!started && rasx__random(pad, sizeof pad) == 0) {
-        rasx__on_fork_child(on_fork_child);
-        rasx__stay_loaded();
-        started = 1;
-    }
-    int ok = started;
-    rasx__unlock(&start_lock);
-    return ok ? 0 : 8;
-}
-
-/* --- Clients --- */
+uint32_t rasx__client_total(void) { return rasx__load(&open_clients); }
 
 void rasx__client_hold(rasx_client *client) { (void)rasx__add(&client->users, 1); }
 
@@ -51,7 +26,7 @@ uint32_t rasx__open_table(const rasapi *ras, rasx_clock *clock, const char *phon
     *client = NULL;
     if (rasx__forked()) return RASX_E_FORKED;
     if (!ras) return RASX_E_NOT_AVAILABLE;
-    uint32_t code = start_once();
+    uint32_t code = rasx__start_once();
     if (code != 0) return code;
     rasx_client *opened = calloc(1, sizeof *opened);
     if (!opened) return 8;
@@ -123,59 +98,3 @@ uint32_t rasx_close(rasx_client *client, uint32_t timeout_ms)
 uint64_t rasx_now_ns(rasx_client *client) { return client ? client->clock->now(client->clock) : rasx__now_ns(); }
 
 uint32_t rasx_clock_is_virtual(rasx_client *client) { return client ? (uint32_t)rasx__clock_is_virtual(client->clock) : 0; }
-
-void rasx_get_counters(rasx_counters *counters)
-{
-    if (!counters) return;
-    memset(counters, 0, sizeof *counters);
-    if (rasx__forked()) return;
-    rasx__slot_census(&counters->slots, &counters->abandoned);
-    counters->threads = rasx__thread_total();
-    counters->queues = rasx__queue_total();
-    counters->clients = rasx__load(&open_clients);
-    counters->references = rasx__reference_total();
-}
-
-/* --- The function table --- */
-
-static const rasx_api api_table = {
-    .size = (uint32_t)sizeof(rasx_api),
-    .abi = RASX_ABI,
-    .open = rasx_open,
-    .close = rasx_close,
-    .now_ns = rasx_now_ns,
-    .queue_open = rasx_queue_open,
-    .queue_close = rasx_queue_close,
-    .queue_wait = rasx_queue_wait,
-    .queue_drain = rasx_queue_drain,
-    .queue_wake = rasx_queue_wake,
-    .dial_start = rasx_dial_start,
-    .dial_cancel = rasx_dial_cancel,
-    .dial_lost = rasx_dial_lost,
-    .get_status = rasx_get_status,
-    .hang_up = rasx_hang_up,
-    .list_connections = rasx_list_connections,
-    .list_entries = rasx_list_entries,
-    .list_devices = rasx_list_devices,
-    .validate_entry_name = rasx_validate_entry_name,
-    .error_text = rasx_error_text,
-    .error_name = rasx_error_name,
-    .get_counters = rasx_get_counters,
-    .sim_get_api = rasx_sim_get_api,
-    .window_post = rasx_window_post,
-    .dial_resume = rasx_dial_resume,
-    .dial_paused = rasx_dial_paused,
-    .link_handle = rasx_link_handle,
-    .link_hang_up = rasx_link_hang_up,
-    .sim_of = rasx_sim_of,
-    .watch_open = rasx_watch_open,
-    .watch_wait = rasx_watch_wait,
-    .watch_wake = rasx_watch_wake,
-    .watch_close = rasx_watch_close,
-    .queue_set_socket = rasx_queue_set_socket,
-    .queue_timeout = rasx_queue_timeout,
-    .hang_up_start = rasx_hang_up_start,
-    .clock_is_virtual = rasx_clock_is_virtual,
-};
-
-const rasx_api *rasx_get_api(void) { return &api_table; }

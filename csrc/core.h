@@ -11,7 +11,9 @@
  *   query.c   lists, status, names
  *   entry.c   the properties of a phone-book entry
  *   watch.c   hears that connections may have changed
- *   client.c  open, close, fork, counters, the function table
+ *   client.c  open, close
+ *   process.c what is needed once in a process; fork
+ *   api.c     counters, the function table
  */
 #ifndef RASX_CORE_H
 #define RASX_CORE_H
@@ -184,14 +186,19 @@ uint32_t rasx__hang_up(const rasapi *ras, rasx_clock *clock, uint64_t handle, in
  * this system's version of the structure lacks are 0. May block in RAS. */
 uint32_t rasx__entry_properties(rasx_client *client, const char16_t *phonebook, const char16_t *entry, RASENTRYW **record);
 
-/* --- client.c --- */
+/* --- process.c --- */
 
 int  rasx__forked(void);
+uint32_t rasx__start_once(void); /* 0, or 8 when the system has no randomness */
+const char16_t *rasx__pad(void); /* random per process, 257 units; NULL before start_once */
+
+/* --- client.c --- */
+
 /* A client on any table and clock: rasx_open's other half, and the door for tests of the core alone. */
 uint32_t rasx__open_table(const rasapi *ras, rasx_clock *clock, const char *phonebook, rasx_client **client);
 void rasx__client_hold(rasx_client *client);
 void rasx__client_drop(rasx_client *client);
-const char16_t *rasx__pad(void); /* random per process, 257 units; NULL when the system has no randomness */
+uint32_t rasx__client_total(void);
 
 /* --- dial.c --- */
 
