@@ -90,6 +90,7 @@ PYCPARSER = _wheel("pycparser==3.12", "py3-none-any", "a076f3f489b39b43ed13563a1
 PYWIN32 = _wheel("pywin32==312", "cp311-cp311-win_amd64", "d11417d84412f859b722fad0841b3614459ed0047f7542d8362e77884f6b6e8a")
 TEST_TOOLS = (  # the versions of ci/requirements.txt
     _wheel("colorama==0.4.6", "py2.py3-none-any", "4f1d9991f5acc0ca119f9d443620b77f9d6b33703e51011c16baf57afb285fc6"),
+    _wheel("execnet==2.1.2", "py3-none-any", "67fba928dd5a544b783f6056f449e5e3931a5c378b128bc18501f7ea79e296ec"),
     _wheel("hypothesis==6.170.15", "cp311-cp311-win_amd64", "b48cb85180255ec3eb3b3e5d49068c9ad447b25e34fccafdabae63d2c3d854ad"),
     _wheel("iniconfig==2.3.1", "py3-none-any", "9121e2c1fdb355232495be3194c8dfe87ccc2d5dee45947b78e68f499790d7a7"),
     _wheel("markdown-it-py==4.3.0", "py3-none-any", "7aa1511a46c39138de78d9eba92ce47e63124d8003fc98b3a351909e04239efa"),
@@ -98,6 +99,8 @@ TEST_TOOLS = (  # the versions of ci/requirements.txt
     _wheel("pluggy==1.7.0", "py3-none-any", "7dd7b0d8832ba3cb632c306926ded123429211b83641b35dc5c41ad2d34f9bec"),
     _wheel("pygments==2.21.0", "py3-none-any", "2363c69b61c4a97c838da3b130dcd6468f4848992b21a82f2a63ec34377137d9"),
     _wheel("pytest==9.2.0", "py3-none-any", "07acdcf88ec174f907dc01af70bf52d49b014bbab03faeeade31c96b18c2e588"),
+    _wheel("pytest-run-parallel==0.10.0", "py3-none-any", "712e96f4dac3e7dc14eff747ffba4180030db11ff22fd62513d9cf81289a1681"),
+    _wheel("pytest-xdist==3.8.0", "py3-none-any", "202ca578cfeb7370784a8c33d6d05bc6e13b4f25b5053c30a152269fd10f0b88"),
     _wheel("rich==15.0.0", "py3-none-any", "33bd4ef74232fb73fe9279a257718407f169c09b78a87ad3d296f548e27de0bb"),
     _wheel("sortedcontainers==2.4.0", "py2.py3-none-any", "a163dcaede0f1c021485e957a39245190e74249897e2ae4b2aa38595db237ee0"),
 )

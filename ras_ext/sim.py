@@ -227,30 +227,63 @@ class Machine:
 
         Raises:
             RasError: RASX_E_STILL_OPEN when handles are open and `force` is False.
+
+        Threads: any; with `force` it blocks, bounded, with the GIL released.
+
+        Source: docs/design.md, section 2.
         """
         _ffi.check_fork()
         self._check(self._table.reset(bool(force)))
 
     def seed(self, value: int) -> None:
-        """Seeds the machine's chance (the knobs repeat_percent, skip_percent ...); 64 bits."""
+        """Seeds the machine's chance: what the knobs repeat_percent, skip_percent and the like draw from.
+
+        Args:
+            value: 64 bits.
+
+        Raises:
+            TypeError, ValueError: no such number.
+
+        Threads: any; does not block.
+        """
         self._table.seed(_integer(value, "seed", 0, 0xFFFFFFFFFFFFFFFF))
 
     @property
     def counters(self) -> SimCounters:
-        """What the machine holds now."""
+        """What the machine holds now, for all callers.
+
+        Returns:
+            SimCounters.
+
+        Threads: any; does not block.
+        """
         out = ffi.new("rasx_sim_counters *")
         self._table.counters(out)
         return SimCounters(out.handles, out.references, out.threads, out.ports)
 
     def calls(self, function: str) -> int:
-        """How often an API function ("RasHangUpW") has been called since the last reset."""
+        """How often an API function has been called since the last reset.
+
+        Args:
+            function: "RasHangUpW" and so on; one that is unknown has not been called.
+
+        Returns:
+            The number, calls that a fault ended included.
+
+        Threads: any; does not block.
+        """
         return int(self._table.calls(_encoded(function, "function")))
 
     def journal(self, path: str | os.PathLike[str] | None) -> None:
-        """Appends one line per API call to a file; None ends it. Never shows a password.
+        """Appends one line per API call to a file, which never shows a password.
+
+        Args:
+            path: The file; None ends the journal.
 
         Raises:
             RasError: 2, 3 or 5 when the file cannot be written.
+
+        Threads: any; writes to the file.
         """
         name = None if path is None else os.fspath(path)
         self._check(self._table.journal(_optional(name, "path")))
@@ -259,7 +292,15 @@ class Machine:
 
     @property
     def scripts(self) -> tuple[str, ...]:
-        """The names of the default scripts."""
+        """The names of the default scripts.
+
+        Returns:
+            Names that `script` takes.
+
+        Threads: any; does not block.
+
+        Source: S10.2.
+        """
         names: list[str] = []
         while (name := self._table.script_name(len(names))) != ffi.NULL:
             names.append(ffi.string(name).decode())
@@ -274,6 +315,10 @@ class Machine:
 
         Raises:
             ValueError: no such script, or a step that is wrong; the message names it.
+
+        Threads: any; does not block.
+
+        Source: S10.2.
         """
         name = _optional(entry, "entry")
         if isinstance(script, str):
@@ -285,18 +330,45 @@ class Machine:
         self._check(self._table.script_steps(name, steps, len(script)))
 
     def account(self, entry: str, username: str, password: str) -> None:
-        """The one user name and password that an entry accepts; others fail with 691. Kept as a salted hash."""
+        """Says which one user name and password an entry accepts; others fail with 691.
+
+        Args:
+            entry: The entry.
+            username: The user.
+            password: The password, of which the machine keeps a salted hash.
+
+        Threads: any; does not block.
+
+        Source: S1.4, S6.
+        """
         name = _encoded(username, "username")
         self._check(self._table.account(_encoded(entry, "entry"), name, _encoded(password, "password")))
 
     def save_credentials(self, entry: str, username: str, password: str | None = None, domain: str | None = None) -> None:
-        """The saved credentials of an entry, which a dial without a user name uses (S4.7)."""
+        """Saves the credentials of an entry, which a dial without a user name uses.
+
+        Args:
+            entry: The entry.
+            username: The user.
+            password: The password; None: none is saved.
+            domain: The domain; None: none is saved.
+
+        Threads: any; does not block.
+
+        Source: S4.7.
+        """
         secret, realm = _optional(password, "password"), _optional(domain, "domain")
         self._check(self._table.save_credentials(_encoded(entry, "entry"), _encoded(username, "username"), secret, realm))
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
-        """The behaviours that can be switched on."""
+        """The behaviours that can be switched on.
+
+        Returns:
+            Knobs, each with its meaning and its S-numbers.
+
+        Threads: any; does not block.
+        """
         found: list[Knob] = []
         about, initial = ffi.new("const char **"), ffi.new("int64_t *")
         while (name := self._table.knob_name(len(found), about, initial)) != ffi.NULL:
@@ -313,6 +385,10 @@ class Machine:
 
         Raises:
             ValueError: no such knob.
+
+        Threads: any; does not block.
+
+        Source: `knobs` names it for each.
         """
         number = _integer(value, f"the value of the knob {name}", -(1 << 63), (1 << 63) - 1)
         code = self._table.knob(_optional(entry, "entry"), _encoded(name, "name"), number)
@@ -325,12 +401,14 @@ class Machine:
 
         Args:
             function: "RasHangUpW" and so on.
-            code: What it returns.
+            code: What it returns; 0 takes the fault away.
             after: How many calls still work before that.
             times: How many calls fail; 0: all.
 
         Raises:
             ValueError: no such function.
+
+        Threads: any; does not block.
         """
         numbers = (_integer(code, "code"), _integer(after, "after"), _integer(times, "times"))
         result = self._table.fault(_encoded(function, "function"), *numbers)
@@ -339,11 +417,29 @@ class Machine:
         self._check(result)
 
     def ports(self, device_type: str, count: int) -> None:
-        """How many ports devices of this type have; UNLIMITED is the default. A dial without one gets 633."""
+        """Says how many ports the devices of a type have; a dial that finds none free gets 633.
+
+        Args:
+            device_type: "vpn", "modem", "PPPoE" and so on.
+            count: How many; UNLIMITED, which it is at first: as many as are dialled.
+
+        Threads: any; does not block.
+
+        Source: S1.12, S10.2.
+        """
         self._check(self._table.ports(_encoded(device_type, "device_type"), _integer(count, "count")))
 
     def add_device(self, device_type: str, device_name: str) -> None:
-        """Adds a device to those that RasEnumDevices lists."""
+        """Adds a device to those that RasEnumDevices lists.
+
+        Args:
+            device_type: "vpn", "modem", "PPPoE" and so on.
+            device_name: Its name.
+
+        Threads: any; does not block.
+
+        Source: S4.4.
+        """
         self._check(self._table.add_device(_encoded(device_type, "device_type"), _encoded(device_name, "device_name")))
 
     def drop(self, connection: Connection | int, reason: int = 829) -> None:
@@ -355,13 +451,20 @@ class Machine:
 
         Raises:
             RasError: 6 for a handle that is none.
+
+        Threads: any; does not block.
+
+        Source: S2.5.
         """
         handle = connection.handle if isinstance(connection, Connection) else connection
         number = _integer(handle, "connection", 0, 0xFFFFFFFFFFFFFFFF)
         self._check(self._table.drop(number, _integer(reason, "reason")))
 
     def release(self) -> None:
-        """Lets the calls go on that block_dial, block_status and block_hangup hold."""
+        """Lets the calls go on that the knobs block_dial, block_status and block_hangup hold.
+
+        Threads: any; does not block.
+        """
         self._table.release()
 
     # --- The clock ---
@@ -371,9 +474,16 @@ class Machine:
 
         A virtual clock moves while a caller waits (`Dial.result`, iteration, hang-up ...), and in `advance` and `settle`.
 
+        Args:
+            kind: "real" or "virtual".
+
         Raises:
             RasError: RASX_E_STILL_OPEN while dials are in flight.
             ValueError: neither "real" nor "virtual".
+
+        Threads: any; does not block.
+
+        Source: docs/design.md "One clock per client".
         """
         if kind not in ("real", "virtual"):
             raise ValueError(f'the clock is "real" or "virtual", not {kind!r}')
@@ -381,15 +491,25 @@ class Machine:
 
     @property
     def now(self) -> float:
-        """Seconds on the machine's clock."""
+        """Seconds on the machine's clock, from a start that means nothing.
+
+        Threads: any; does not block.
+        """
         return int(self._table.now_ns()) / 1e9
 
     def advance(self, seconds: float) -> None:
         """Virtual clock: lets this much time pass, firing what is due in the order time, dial, subentry.
 
+        Args:
+            seconds: How much.
+
         Raises:
             RasError: 50 with the real clock; 1460 when the machine's threads did not come to rest in 10 real seconds.
             ValueError: negative, or not finite.
+
+        Threads: any; blocks until all is at rest, with the GIL released.
+
+        Source: docs/design.md "One clock per client".
         """
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
             raise TypeError(f"seconds must be a number, not {type(seconds).__name__}")
@@ -398,7 +518,13 @@ class Machine:
         self._check(self._table.advance(round(seconds * 1e9)))
 
     def settle(self) -> None:
-        """Virtual clock: waits until every thread is at rest and nothing is due now. Raises as `advance`."""
+        """Virtual clock: waits until every thread is at rest and nothing is due now.
+
+        Raises:
+            RasError: as `advance`.
+
+        Threads: any; blocks, with the GIL released.
+        """
         self._check(self._table.settle())
 
     # --- Scenarios ---
@@ -413,6 +539,8 @@ class Machine:
             ValueError: not JSON, or a key or value that is wrong; the message names it. Nothing that stands behind it in
                 the scenario has been set then.
             OSError: the file cannot be read.
+
+        Threads: any; reads the file.
         """
         where = "scenario"
         if isinstance(scenario, Mapping):

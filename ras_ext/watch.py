@@ -17,7 +17,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from enum import Enum
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakValueDictionary
 
 from . import _ffi
 from ._hub import SLICE_NS
@@ -36,6 +38,9 @@ _FAILURES_BORNE = 2  # looks in a row that may fail before somebody is told
 _BUSY_S = 0.01
 
 Identity = tuple[object, ...]
+
+_alive: WeakValueDictionary[int, Watch] = WeakValueDictionary()  # every Watch of this process, for ras_ext.testing
+_serial = count()
 
 
 class ChangeKind(Enum):
@@ -119,6 +124,7 @@ class Watch:
             raise
         if not existing:
             self._state = (self._state[0], ())
+        _alive[next(_serial)] = self
 
     def _error(self, code: int) -> Exception:
         if code == _ffi.E_CLOSED:

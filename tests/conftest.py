@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,29 +42,24 @@ def _no_leaks() -> Iterator[None]:
 
     if not idle():
         gc.collect()  # a client in a cycle closes when that is collected
-    deadline = time.monotonic() + BOUND_S
-    while not idle() and time.monotonic() < deadline:
-        threading.Event().wait(0.001)
-    assert idle(), f"the test left something behind: {ffi.counters()}"
+    from ras_ext.testing import rest
+
+    assert rest(idle, bound_s=BOUND_S), f"the test left something behind: {ffi.counters()}"
 
 
 @pytest.fixture
 def sim(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """The simulated machine, fresh. After the test no handle, reference, worker or port is left, unless declared."""
     import ras_ext.sim
+    from ras_ext.testing import rest
 
     machine = ras_ext.sim.control()
     machine.reset(force=True)
     yield machine
     machine.release()
     if request.node.get_closest_marker("leaves_connections") is None:
-        deadline = time.monotonic() + BOUND_S
-        while any(machine.counters) and time.monotonic() < deadline:
-            try:  # a virtual clock must move for a hang-up to end
-                machine.advance(1)
-            except ras_ext.RasError:
-                threading.Event().wait(0.001)
-        assert not any(machine.counters), f"the test left something behind: {machine.counters}"
+        gone = rest(lambda: not any(machine.counters), machine, BOUND_S)
+        assert gone, f"the test left something behind: {machine.counters}"
     machine.journal(None)
     machine.reset(force=True)
 

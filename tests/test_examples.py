@@ -104,6 +104,14 @@ def test_gui_qt() -> None:
     assert (lines[0], lines[-1]) == ("OpenPort", "Connected")
 
 
+def test_my_program(tmp_path: Path) -> None:
+    """The test module of a user, in a pytest of its own with the plugin as it is installed."""
+    (tmp_path / "test_my_program.py").write_bytes((EXAMPLES / "test_my_program.py").read_bytes())
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "test_my_program.py"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link of a page is a file or folder that exists."""

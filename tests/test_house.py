@@ -176,11 +176,11 @@ PY_ARROWS = {
 
 
 def module_files() -> list[Path]:
-    return sorted([*PACKAGE.glob("*.py"), *(PACKAGE / "aio").glob("*.py")])
+    return sorted(path for pattern in ("*.py", "aio/*.py", "pytest_plugin/*.py") for path in PACKAGE.glob(pattern))
 
 
 def py_room(path: Path) -> str:
-    """A module of the package, or "aio" for each file of that folder."""
+    """A module of the package, or "aio" or "pytest_plugin" for each file of that folder."""
     return path.parent.name if path.parent != PACKAGE else path.stem
 
 
@@ -228,7 +228,7 @@ def test_imports_follow_the_picture(path: Path) -> None:
         wrong.append("the command line: nothing imports it")
     if "aio" in inside and module not in {"__init__", "_cli"}:
         wrong.append("aio: only its users import it")
-    if inside & {"sim", "pytest_plugin"} and module not in {"_cli", "pytest_plugin", "__init__"}:
+    if inside & {"sim", "testing", "pytest_plugin"} and module not in {"_cli", "testing", "pytest_plugin", "__init__"}:
         wrong.append("sim: the product knows nothing of the simulation")
     if "asyncio" in outside and module != "aio":
         wrong.append("asyncio: only aio")
@@ -238,6 +238,11 @@ def test_imports_follow_the_picture(path: Path) -> None:
         wrong.append("cffi: only the builder")
     if outside & {"pytest", "hypothesis"} and module != "pytest_plugin":
         wrong.append("test tools in the package")
+    if module == "pytest_plugin":  # at each start of pytest, wherever ras_ext is installed
+        nodes = ast.parse(path.read_text(encoding="utf-8")).body
+        names = [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+        names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        wrong += [f"{name} at its top" for name in set(names) - {"__future__", "collections.abc", "pathlib", "typing", "pytest"}]
     assert not wrong, f"ras_ext/{path.name} may not import {', '.join(wrong)}"
 
 
@@ -246,7 +251,7 @@ def test_only_ffi_and_sim_touch_lib(path: Path) -> None:
     """`lib.` calls stand where the error check stands, so that none is forgotten."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "lib"]
-    assert not found or path.stem in {"_ffi", "sim"}, f"ras_ext/{path.name} uses lib in lines {found}"
+    assert not found or py_room(path) in {"_ffi", "sim"}, f"ras_ext/{path.name} uses lib in lines {found}"
 
 
 def test_leaves_are_leaves() -> None:
