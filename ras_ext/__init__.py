@@ -11,6 +11,8 @@ SPDX-License-Identifier: MIT
     connection.hang_up()
 
 `ras_ext.open("sim")` gives a client of a simulated RAS that works on every platform; `ras_ext.sim` controls it.
+
+PYTEST_DONT_REWRITE (or pytest would warn whoever has imported this before it starts, because a plugin comes along).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from helping import BOUND_S, ENTRIES, run_threads, write_book
+from helping import BOUND_S, ENTRIES, python, run_threads, write_book
 
 import ras_ext
 import ras_ext.aio
@@ -337,6 +337,14 @@ def test_plugin_can_be_left_out(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*fixture 'ras_sim' not found*"])
     pytester.makeini("[pytest]\naddopts = --disable-plugin-autoload -p ras_ext_pytest --strict-markers")
     run(pytester, "@pytest.mark.ras_sim()\ndef test_it(): program.connect().hang_up()").assert_outcomes(passed=1)
+
+
+def test_pytest_started_by_a_program_that_has_imported_ras_ext(tmp_path: Path) -> None:
+    """No warning tells that pytest cannot rewrite the assertions of the package."""
+    (tmp_path / "test_it.py").write_text("def test_it(ras_sim): pass", encoding="utf-8")
+    options = ["-q", "-W", "error", "-p", "no:cacheprovider", str(tmp_path)]
+    done = python(f"import ras_ext, pytest, sys; sys.exit(pytest.main({options!r}))")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # --- Beside other runners -------------------------------------------------------------------------------------------------------
