@@ -8,7 +8,9 @@ drains about a thousand events; the kinds take turns.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import subprocess
 import sys
 from collections import deque
@@ -187,6 +189,58 @@ def waiting(stage: Stage) -> list[Figure]:
     return found
 
 
+async def coroutines(stage: Stage) -> dict[str, list[int]]:
+    """From the signal on a native thread to the next line of a coroutine, in two ways that take turns."""
+    lib, loop = stage.lib, asyncio.get_running_loop()
+    ns: dict[str, list[int]] = {"socket": [], "threadsafe": []}
+    near, notify = socket.socketpair()
+    near.setblocking(False)
+    notify.setblocking(False)
+    for _ in range(WAIT_BLOCKS):
+        assert lib.rasx_queue_set_socket(stage.queue, notify.fileno()) == 0
+        near.recv(64)  # setting it rings once
+        stage.drain()
+        samples = stage.start(lib.BENCH_RING, stage.ffi.NULL, WAITS, 1000)
+        numbers: list[int] = []
+        while len(numbers) < WAITS:
+            await loop.sock_recv(near, 64)
+            ns["socket"].append(perf_counter_ns() - lib.bench_signalled_ns())
+            numbers += stage.drain()
+        stage.check(numbers, WAITS)
+        stage.finish(samples, WAITS)
+        assert lib.rasx_queue_set_socket(stage.queue, (1 << 64) - 1) == 0
+
+        landed: asyncio.Queue[int] = asyncio.Queue()
+
+        def handler(*arguments: int) -> int:
+            loop.call_soon_threadsafe(landed.put_nowait, arguments[2])  # noqa: B023 # of this block
+            return 1
+
+        lib.bench_set_callable(stage.ffi.cast("void *", id(handler)))
+        samples = stage.start(lib.BENCH_CALL, stage.ffi.addressof(lib, "bench_on_gil"), WAITS, 1000)
+        numbers = []
+        while len(numbers) < WAITS:
+            number = await landed.get()
+            ns["threadsafe"].append(perf_counter_ns() - lib.bench_signalled_ns())
+            numbers.append(number)
+        stage.check(numbers, WAITS)
+        stage.finish(samples, WAITS)
+    near.close()
+    notify.close()
+    return ns
+
+
+def in_a_loop(stage: Stage) -> list[Figure]:
+    ns = asyncio.run(coroutines(stage))
+    found = []
+    for share, aim in ((0.5, 1.0), (0.99, None)):
+        mine, theirs = (percentile(sorted(ns[kind]), share) for kind in ("socket", "threadsafe"))
+        value = f"{duration(mine)} against {duration(theirs)}"
+        name = f"signal to coroutine, by socket / call_soon_threadsafe from C, p{share * 100:g}"
+        found.append(Figure(name, value, mine / theirs, aim))
+    return found
+
+
 def importing() -> list[Figure]:
     """The import statement alone, and the whole life of an interpreter that does nothing else; new processes, in turn."""
     program = "import time; t = time.perf_counter_ns(); import {}; print(time.perf_counter_ns() - t)"
@@ -221,5 +275,6 @@ def measure(folder: Path) -> list[Figure]:
     source.client.close()
     stage.open(0)
     figures += waiting(stage)
+    figures += in_a_loop(stage)
     stage.close()
     return figures + importing()

@@ -34,7 +34,8 @@ enum bench_kind {
     BENCH_EVENTFD = 3, /* a bare ring push and a write to an eventfd that the consumer reads */
     BENCH_FUTEX   = 4, /* a bare ring push and a futex wake-up */
     BENCH_STREAM  = 5, /* ours without pauses, as fast as the rings allow; samples stay untouched */
-    BENCH_NOTHING = 6  /* the two clock reads alone */
+    BENCH_NOTHING = 6, /* the two clock reads alone */
+    BENCH_RING    = 7  /* ours, when the consumer waits on the queue's socket */
 };
 
 /* Starts the thread on processor `cpu` (-1: any): `count` calls, each after `pause_us`, samples[i] = ns of call i. Event i

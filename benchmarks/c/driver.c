@@ -127,7 +127,7 @@ static void *run(void *unused)
         pause_for(job.pause_us); /* long enough for the consumer's processor to halt */
         rasx__store(&bare_sleeps, 0);
         rasx__store64(&signalled, rasx__now_ns());
-        if (job.kind == BENCH_WAKE) {
+        if (job.kind == BENCH_WAKE || job.kind == BENCH_RING) {
             job.samples[i] = timed_call(bench_notifier(), i % bench_dial_count(), number);
         } else if (job.kind == BENCH_EVENTFD || job.kind == BENCH_FUTEX) {
             job.samples[i] = timed_bare(number);
