@@ -488,6 +488,7 @@ class Hub:
         turn = _Turn()
         try:
             self.wait(waiter, lambda: not self._live or monotonic() >= real_deadline, deadline_ns)
+            self._waiting[waiter] = None  # the drainer gives way to those who wait
             while not self._enter(turn):  # nobody drains any more after this
                 if self.closed:
                     return True
@@ -513,6 +514,7 @@ class Hub:
         finally:
             if self._turn is turn:
                 self._turn = turn.previous
+            self._waiting.pop(waiter, None)
             for other in list(self._waiting):
                 other.wake()
             self._wake_drainer()

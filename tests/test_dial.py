@@ -607,6 +607,21 @@ def test_a_done_callback_may_take_the_result_of_a_failed_dial(sim: Machine, clie
     assert errors[0].code == 691 and not errors[0].still_closing
 
 
+def test_a_stuck_handler_does_not_hold_up_close(sim: Machine, book: Path) -> None:
+    """close() waits for native threads, not for a handler that does not return."""
+    go_on = threading.Event()
+    client = ras_ext.open("sim", phonebook=book)
+    dial = client.dial("Home", on_event=lambda event: go_on.wait())
+    dial.result().hang_up()
+    closing = threading.Thread(target=client.close, args=(600,), daemon=True)
+    closing.start()
+    try:
+        closing.join(BOUND_S)
+        assert not closing.is_alive()
+    finally:
+        go_on.set()
+
+
 def test_a_handler_may_cancel_and_close(sim: Machine, book: Path) -> None:
     """Calls on the handler thread itself, even closing the client, do not deadlock."""
     client = ras_ext.open("sim", phonebook=book)
