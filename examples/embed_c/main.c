@@ -12,8 +12,7 @@ int main(int argc, char **argv)
     rasx_dial_options options = {.size = sizeof options, .entry = argc > 2 ? argv[2] : "Office VPN", .timeout_ms = 60000};
     rasx_client *client = NULL;
     rasx_queue *queue = NULL;
-    rasx_dial dial;
-    uint64_t handle = 0;
+    uint64_t dial, handle = 0;
     uint32_t failed = 0, settled = 0, ended = RASX_HANGUP_NONE;
     char text[512];
     uint32_t code = rasx_open(argc > 3 ? argv[3] : "sim", argc > 1 ? argv[1] : "office.pbk", &client);

@@ -20,8 +20,7 @@ int main(int argc, char **argv)
     if (code == 0) code = rasx_queue_open(client.get(), nullptr, nullptr, &filled);
     const std::unique_ptr<rasx_queue, Close> queue(filled); // closed before its client
     rasx_dial_options options{};
-    options.size = sizeof options, options.timeout_ms = 60000;
-    options.entry = argc > 2 ? argv[2] : "Office VPN";
+    options.size = sizeof options, options.timeout_ms = 60000, options.entry = argc > 2 ? argv[2] : "Office VPN";
     rasx_dial dial = 0;
     if (code == 0) code = rasx_dial_start(queue.get(), &options, &dial); // returns at once
     uint32_t ready = 0, count = 0, settled = 0, failed = 0, ended = 0;
