@@ -264,9 +264,10 @@ static void learn_links(rasx__slot *slot)
     free(record);
 }
 
-/* What the status says of the dial as a whole (S2.5). */
-static enum rasx_outcome read_status(const rasx__slot *slot, uint64_t handle, uint32_t *error)
+/* What the status says of the dial as a whole (S2.5); *pauses: it stands in a pause that was asked for. */
+static enum rasx_outcome read_status(const rasx__slot *slot, uint64_t handle, uint32_t *error, int *pauses)
 {
+    *pauses = 0;
     RASCONNSTATUSW status;
     memset(&status, 0, sizeof status);
     status.dwSize = (uint32_t)sizeof status;
@@ -275,7 +276,8 @@ static enum rasx_outcome read_status(const rasx__slot *slot, uint64_t handle, ui
     if (code == 6 || code == 668) return RASX_OUTCOME_FAILED;
     if (code != 0) return RASX_OUTCOME_NONE; /* the call failed, which says nothing of the connection */
     int paused = status.rasconnstate & RASCS_PAUSED && !(status.rasconnstate & RASCS_DONE); /* as a notification of it is judged */
-    if (paused && slot->paused_states) return RASX_OUTCOME_NONE;
+    *pauses = paused && slot->paused_states;
+    if (*pauses) return RASX_OUTCOME_NONE;
     uint32_t first = rasx__load_relaxed(&slot->first_error);
     if (status.dwError != 0) *error = first != 0 ? first : *error;
     if (status.dwError != 0) return RASX_OUTCOME_FAILED;
@@ -301,11 +303,12 @@ static void resume(rasx__slot *slot, void *notifier)
 }
 
 /* Notifications decide. The status is the safety net: a dial of a connected entry may bring none (S1.8), a handler's
- * return value or a fault may have stopped them (S8.28). A pause is bounded, as somebody has to answer it. */
+ * return value or a fault may have stopped them (S8.28). A pause is bounded, as somebody has to answer it, also one that only
+ * the status shows. */
 static void wait_for_outcome(rasx__slot *slot, void *notifier)
 {
     enum rasx_outcome last = RASX_OUTCOME_NONE;
-    uint64_t next_poll_ns = slot->clock->now(slot->clock), pause_ends_ns = RASX_NEVER;
+    uint64_t next_poll_ns = slot->clock->now(slot->clock), pause_ends_ns = RASX_NEVER, quiet_ends_ns = RASX_NEVER;
     while (!is_decided(slot)) {
         uint64_t now_ns = slot->clock->now(slot->clock);
         uint64_t handle = rasx__load64(&slot->handle);
@@ -325,7 +328,16 @@ static void wait_for_outcome(rasx__slot *slot, void *notifier)
         }
         if (now_ns >= next_poll_ns && handle) {
             uint32_t error = 0;
-            enum rasx_outcome verdict = read_status(slot, handle, &error);
+            int pauses;
+            enum rasx_outcome verdict = read_status(slot, handle, &error, &pauses);
+            if (!pauses || rasx__load_seq(&slot->paused) == 1) {
+                quiet_ends_ns = RASX_NEVER;
+            } else if (quiet_ends_ns == RASX_NEVER && slot->params->pause_timeout_ms != RASX_FOREVER) {
+                quiet_ends_ns = now_ns + slot->params->pause_timeout_ms * MS;
+            } else if (now_ns >= quiet_ends_ns) {
+                (void)rasx__decide(slot, RASX_OUTCOME_FAILED, 703, RASX_FROM_TIMEOUT);
+                break;
+            }
             if (verdict != RASX_OUTCOME_NONE && verdict == last) {
                 (void)rasx__decide(slot, verdict, verdict == RASX_OUTCOME_CONNECTED ? 0 : error, RASX_FROM_POLL);
                 break;

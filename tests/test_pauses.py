@@ -216,6 +216,18 @@ def test_result_waits_through_a_pause_and_is_bounded(virtual: Machine, client: C
     assert dial.wait_closed()
 
 
+def test_a_pause_that_nobody_announces_is_bounded_too(virtual: Machine, client: Client) -> None:
+    """The notification of the pause is lost (S8.28): the status shows it, and after its time the dial ends with 703."""
+    virtual.script("Home", "retry")
+    virtual.knob("silent", RETRY.index(4097) + 1)
+    dial = client.dial("Home", paused_states=True, pause_timeout=30)
+    problem = dial.exception()
+    assert problem is not None
+    assert (problem.code, problem.origin) == (703, Origin.Timeout)
+    assert dial.elapsed >= 30
+    assert all(event.wants is None for event in dial.events)
+
+
 def test_each_pause_has_a_bound_of_its_own(virtual: Machine, client: Client) -> None:
     """Answering starts the time anew; None never ends it."""
     virtual.script("Home", [{"state": 4097}, {"state": 4097}, {"state": 8192}])
