@@ -48,7 +48,8 @@ def run(pytester: pytest.Pytester, tests: str, *options: str) -> pytest.RunResul
 
 
 def told(result: pytest.RunResult) -> str:
-    return "\n".join(result.outlines)
+    """What it printed, without the summary at the end, which tells everything again where CI is set."""
+    return "\n".join(result.outlines).partition(" short test summary info ")[0]
 
 
 # --- The plugin -----------------------------------------------------------------------------------------------------------------
