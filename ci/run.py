@@ -58,6 +58,9 @@ ASAN = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", 
 TSAN = ("-O1", "-g", "-fsanitize=thread")
 SANITIZED_LOAD = "10"  # per cent of the usual load of stress tests: sanitizers are about that much slower
 EMBEDDING = ROOT / "tests" / "test_embedding.py"  # a job of its own: it needs more tools, and builds more, than the other tests
+# What every POSIX system but Linux waits with (os_posix.c), executed on Linux: the programs that stand on it.
+POSIX_EVENTS = "-DRASX_FORCE_POSIX_EVENTS"
+WAITING_PROGRAMS = ("test_os.c", "test_clock.c", "test_core.c", "test_ring.c", "test_threads.c")
 FUZZ = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
@@ -96,10 +99,12 @@ def types() -> str:
     return "mypy --strict: " + output.strip().splitlines()[-1]
 
 
-def run_c_tests(kind: cbuild.Kind, wrapper: Sequence[str] = (), **environment: str) -> str:
+def run_c_tests(
+    kind: cbuild.Kind, wrapper: Sequence[str] = (), patterns: Sequence[str] = ("test_*.c",), **environment: str
+) -> str:
     """Builds the C test programs in one kind and runs each as a whole."""
     try:
-        programs = cbuild.build(kind)
+        programs = [program for pattern in patterns for program in cbuild.build(kind, pattern)]
     except cbuild.BuildError as error:
         raise FailedError(str(error)) from None
     passed, skipped, failures = 0, [], []
@@ -148,8 +153,13 @@ def run_program(command: Sequence[str | Path], env: dict[str, str]) -> str:
 
 
 def c() -> str:
-    """The C tests, built with clang (the Python job runs them one by one, built with the system's compiler)."""
-    return run_c_tests(cbuild.Kind("clang", "clang", ("-O2", "-g")))
+    """The C tests, built with clang (the Python job runs them one by one, built with the system's compiler).
+
+    Those that wait run once more with the conditions of other POSIX systems.
+    """
+    told = run_c_tests(cbuild.Kind("clang", "clang", ("-O2", "-g")))
+    with_conditions = cbuild.Kind("clang-posix-events", "clang", ("-O2", "-g", POSIX_EVENTS))
+    return f"{told}; with POSIX conditions: {run_c_tests(with_conditions, patterns=WAITING_PROGRAMS)}"
 
 
 def python() -> str:
@@ -192,11 +202,12 @@ def without_address_randomisation() -> list[str]:
 
 
 def tsan() -> str:
-    """The C tests under ThreadSanitizer."""
-    kind = cbuild.Kind("tsan", "gcc", TSAN)
-    return run_c_tests(
-        kind, without_address_randomisation(), RASX_STRESS=SANITIZED_LOAD, TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"
-    )
+    """The C tests under ThreadSanitizer; those that wait once more with the conditions of other POSIX systems."""
+    options = {"RASX_STRESS": SANITIZED_LOAD, "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"}
+    wrapper = without_address_randomisation()
+    told = run_c_tests(cbuild.Kind("tsan", "gcc", TSAN), wrapper, **options)
+    with_conditions = cbuild.Kind("tsan-posix-events", "gcc", (*TSAN, POSIX_EVENTS))
+    return f"{told}; with POSIX conditions: {run_c_tests(with_conditions, wrapper, WAITING_PROGRAMS, **options)}"
 
 
 def fuzz_for(seconds: int) -> str:
@@ -275,6 +286,13 @@ def wheels() -> str:
     return run_wheels()
 
 
+def pypy() -> str:
+    """The extension on PyPy: built in an environment of its own, imported, dialled with. See ci/pypy.py."""
+    from pypy import run_pypy
+
+    return run_pypy()
+
+
 # --- The table of jobs, and running them ------------------------------------------------------------------------------
 
 
@@ -300,13 +318,14 @@ JOBS: dict[str, Job] = {
     "demo": Job(demo, "a dial that connects and one that is refused, on our own RAS"),
     "windows": Job(windows, "everything on Windows CPython, under Wine, with our rasapi32.dll", ("wine", "mingw")),
     "wheels": Job(wheels, "the wheels for Linux and Windows, checked; other processors compiled", ("mingw", "mingw32")),
+    "pypy": Job(
+        pypy, "the extension built with PyPy, and one of everything run", ("gcc", "pypy", "pypy-dev", "pypy-venv"), venv=False
+    ),
     "bench": Job(bench, "the benchmarks"),
     "soak": Job(soak, "the long random runs (over twenty minutes)", ("tsan", "clang", "fuzzer")),
 }
-GROUPS: dict[str, tuple[str, ...]] = {
-    "test": ("lint", "types", "c", "python", "embed", "asan", "tsan", "fuzz", "windows"),
-    "all": ("lint", "types", "c", "python", "embed", "asan", "tsan", "fuzz", "windows", "wheels", "demo", "bench", "soak"),
-}
+TEST = ("lint", "types", "c", "python", "embed", "asan", "tsan", "fuzz", "pypy", "windows")
+GROUPS: dict[str, tuple[str, ...]] = {"test": TEST, "all": (*TEST, "wheels", "demo", "bench", "soak")}
 QUICK = ("c", "python")
 
 

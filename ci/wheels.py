@@ -21,6 +21,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import cbuild
 import exports
 import winbox
 from winbox import BOX, MINGW, MINGW_32
@@ -35,6 +36,14 @@ ZIG = winbox.Pin(
 DIST = CACHE / "wheels"
 MIRROR = CACHE / "wheel-source"
 WINDOWS_TAG = "cp310-abi3-win_amd64"
+RASAPI32_FILES = {
+    "README.md": "docs/rasapi32-dll.md",
+    "LICENSE": "LICENSE",
+    "ras_ext.h": "csrc/ras_ext.h",
+    "rasapi32_dll.c": "examples/rasapi32_dll.c",
+}
+# Systems of which no test has one: their sources are compiled only.
+POSIX_TARGETS = ("aarch64-linux-gnu", "aarch64-macos", "x86_64-macos")
 # What every Windows that runs CPython 3.10 has, and CPython itself. Another name here would be a DLL that users lack.
 ALLOWED_IMPORTS = {"python3.dll", "kernel32.dll", "user32.dll", "msvcrt.dll", "advapi32.dll"}
 
@@ -131,6 +140,38 @@ def windows_wheel() -> Path:
     return wheel
 
 
+# --- rasapi32.dll ------------------------------------------------------------------------------------------------------
+
+
+def strip(compiler: str, dll: Path, target: Path) -> Path:
+    """A copy without symbols, as it is given away."""
+    run([compiler.removesuffix("gcc") + "strip", "-o", target, dll])
+    return target
+
+
+def rasapi32_zip() -> Path:
+    """Our RAS as a DLL, for programs in any language: x64 and x86, with what one needs to know (docs/rasapi32-dll.md)."""
+    key = sources_key((ROOT / "docs" / "rasapi32-dll.md").read_text(encoding="utf-8"))
+    place, stamp = DIST / "rasapi32", DIST / "rasapi32" / "key"
+    found = sorted(place.glob("*.zip"))
+    if len(found) == 1 and stamp.is_file() and stamp.read_text(encoding="ascii") == key:
+        return found[0]
+    _emptied("rasapi32")
+    files = {name: ROOT / source for name, source in RASAPI32_FILES.items()}
+    for folder, prefix, dll in (("x64", MINGW, winbox.build_dll()), ("x86", MINGW_32, compile_for_32_bit())):
+        check_imports(dll)
+        files[f"{folder}/rasapi32.dll"] = strip(prefix, dll, place / f"{folder}.dll")
+    version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    if version is None:
+        raise FailedError("pyproject.toml names no version")
+    archive = place / f"rasapi32-simulated-{version[1]}.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+        for name, path in sorted(files.items()):
+            out.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), path.read_bytes(), zipfile.ZIP_DEFLATED)
+    stamp.write_text(key, encoding="ascii")
+    return archive
+
+
 # --- Checks -----------------------------------------------------------------------------------------------------------
 
 
@@ -186,7 +227,9 @@ def compile_for_32_bit() -> Path:
 
 
 def zig() -> list[str]:
-    """The clang of PyPI's ziglang, which has the headers of every Windows."""
+    """The clang of PyPI's ziglang, which has the headers of every Windows, of glibc and of macOS."""
+    os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(winbox.STORE / "zig-cache"))
+    os.environ.setdefault("ZIG_LOCAL_CACHE_DIR", str(BOX / "zig-cache"))
     winbox.fetch([ZIG])
     program = winbox.packages("zig", [ZIG]) / "ziglang" / "zig"
     program.chmod(0o755)
@@ -195,13 +238,19 @@ def zig() -> list[str]:
 
 def compile_for_arm64() -> Path:
     """ARM64 Windows: every source compiled with the strict warnings, both kinds of atomics, and a DLL that links."""
-    os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(winbox.STORE / "zig-cache"))
-    os.environ.setdefault("ZIG_LOCAL_CACHE_DIR", str(BOX / "zig-cache"))
     compiler = shlex.join([*zig(), "-target", "aarch64-windows-gnu"])
     objects = winbox.compile_all(compiler, winbox.windows_sources())
     dll = BOX / "ras_ext-arm64.dll"
     run([*shlex.split(compiler), "-O2", "-shared", *objects, "-luser32", "-o", dll])
     return dll
+
+
+def compile_for_posix() -> None:
+    """Linux and macOS on other processors: every source compiled with the strict warnings, a library that links; never run."""
+    for target in POSIX_TARGETS:
+        compiler = shlex.join([*zig(), "-target", target, "-pthread"])
+        objects = winbox.compile_all(compiler, cbuild.core_sources())
+        run([*shlex.split(compiler), "-O2", "-shared", *objects, "-o", BOX / f"libras_ext-{target}.so"])
 
 
 def run_wheels() -> str:
@@ -213,9 +262,10 @@ def run_wheels() -> str:
     check_imports(winbox.build_dll())
     audit([linux, windows])
     stand_in_for_msvc()
-    compile_for_32_bit()
+    archive = rasapi32_zip()  # compiles for 32-bit x86
     told = "32-bit x86"
     if platform.machine() == "x86_64":  # ziglang is pinned for this machine
         compile_for_arm64()
-        told += " and ARM64 Windows"
-    return f"{linux.name}, {windows.name} (needs {', '.join(imports)}); abi3audit agrees; {told} compile and link"
+        compile_for_posix()
+        told = ", ".join([told, "ARM64 Windows", *POSIX_TARGETS])
+    return f"{linux.name}, {archive.name}, {windows.name} (needs {', '.join(imports)}); abi3audit agrees; {told} compile and link"

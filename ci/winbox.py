@@ -427,7 +427,7 @@ def link(compiler: str, objects: Sequence[Path], target: Path, *more: str | Path
 
 def build_dll(name: str = "rasapi32.dll", *flags: str, compiler: str = MINGW, x86: bool = False) -> Path:
     """Our rasapi32.dll, with the export list of ci/exports.py."""
-    objects = compile_all(compiler, dll_sources(), *flags)
+    objects = compile_all(compiler, dll_sources(), "-DRASX_SIM_DLL", *flags)
     listing = BOX / ("exports32.def" if x86 else "exports.def")
     listing.write_text(exports.definition(x86=x86), encoding="ascii")
     return link(compiler, objects, BOX / name, "-shared", listing)

@@ -141,11 +141,47 @@ def c_plain(box: Box) -> str:
 
 def c_interlocked(box: Box) -> str:
     """The atomics of MSVC, executed: everything that depends on them."""
-    return run_c_tests(box, "interlocked", ("test_ring.c", "test_core.c", "test_os.c", "test_clock.c"), [INTERLOCKED])
+    names = ("test_ring.c", "test_core.c", "test_os.c", "test_clock.c", "test_threads.c")
+    return run_c_tests(box, "interlocked", names, [INTERLOCKED])
 
 
 def c_dll(box: Box) -> str:
-    return run_c_tests(box, "dll", CONTRACT_PROGRAMS)
+    return f"{run_c_tests(box, 'dll', CONTRACT_PROGRAMS)}; {other_program(box)}"
+
+
+def other_program(box: Box) -> str:
+    """A program that knows nothing of ras_ext, the rasapi32.dll that is given away beside it, scenarios by a variable."""
+    with empty_folder() as name:
+        folder = Path(name)
+        wheels.strip(MINGW, box.dll, folder / "rasapi32.dll")
+        winbox.link(
+            MINGW, [ROOT / "examples" / "rasapi32_dll.c"], folder / "dial.exe", "-municode", "-Wall", "-Wextra", "-Werror"
+        )
+        shutil.copyfile(DATA / "office.pbk", folder / "office.pbk")
+        journal = folder / "calls.txt"
+
+        def dials(scenario: str, status: int) -> list[str]:
+            (folder / "scenario.json").write_text(scenario, encoding="utf-8")
+            journal.unlink(missing_ok=True)
+            env = box.environment(RASX_SIM_SCENARIO=windows_path(folder / "scenario.json"))
+            command: list[str | Path] = [folder / "dial.exe", "Office VPN", "office.pbk"]
+            return wine(box.prefix, command, cwd=folder, env=env, timeout=60, accept=(status,)).splitlines()
+
+        first, *states, code = dials('{"journal": "calls.txt"}', 0)
+        place = windows_path(folder / "rasapi32.dll")
+        if (
+            first.lower() != f"{place}: ras_ext simulated rasapi32".lower()
+            or states[-1] != "state 8192, error 0"
+            or code != "code 0"
+        ):
+            raise FailedError("\n".join(["not as it should be:", first, *states, code]))
+        steps = '{"journal": "calls.txt", "entries": {"Office VPN": {"script": "auth_fail"}}}'
+        if (failed := dials(steps, 1))[-1] != "code 691" or len(re.findall(" RasHangUpW ", journal.read_text("utf-8"))) != 1:
+            raise FailedError("\n".join(["not 691 and hung up once:", *failed, journal.read_text("utf-8")]))
+        complaint = folder / "scenario.json.error.txt"
+        if (wrong := dials('{"entires": {}}', 1))[1:] != ["code 13"] or "entires" not in complaint.read_text("utf-8"):
+            raise FailedError("\n".join(["a wrong scenario is not refused:", *wrong]))
+    return f"a program in C beside our DLL: {len(states)} states, 691 by a scenario, 13 for a wrong one"
 
 
 # --- Python tests -----------------------------------------------------------------------------------------------------

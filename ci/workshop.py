@@ -141,6 +141,14 @@ def _links(compiler: str, *flags: str) -> bool:
     return done.returncode == 0
 
 
+def _pypy_has(condition: str) -> bool:
+    """Whether pypy3 is there and this expression is true in it."""
+    if shutil.which("pypy3") is None:
+        return False
+    program = f"import importlib.util, os, sys, sysconfig; sys.exit(not ({condition}))"
+    return subprocess.run(["pypy3", "-c", program], capture_output=True, check=False).returncode == 0
+
+
 # A job's `needs` are names from here: (is it there?, what is missing without it, the Debian package).
 TOOLS: dict[str, tuple[Callable[[], bool], Need]] = {
     "wine": (
@@ -164,6 +172,12 @@ TOOLS: dict[str, tuple[Callable[[], bool], Need]] = {
         Need("gcc cannot link with AddressSanitizer", "gcc"),
     ),
     "tsan": (lambda: _links("gcc", "-fsanitize=thread"), Need("gcc cannot link with ThreadSanitizer", "gcc")),
+    "pypy": (lambda: shutil.which("pypy3") is not None, Need("PyPy is missing", "pypy3")),
+    "pypy-dev": (
+        lambda: _pypy_has("os.path.isfile(sysconfig.get_path('include') + '/Python.h')"),
+        Need("PyPy's Python.h is missing", "pypy3-dev"),
+    ),
+    "pypy-venv": (lambda: _pypy_has("importlib.util.find_spec('ensurepip')"), Need("PyPy's ensurepip is missing", "pypy3-venv")),
     "fuzzer": (
         lambda: _links("clang", "-fsanitize=fuzzer,address,undefined"),
         Need("clang cannot link with libFuzzer", "libclang-rt-dev"),

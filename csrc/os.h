@@ -66,7 +66,8 @@ typedef struct rasx__event { void *handle; rasx__a32 word; int32_t pumps; } rasx
 #else
 #include <pthread.h>
 typedef struct rasx__mutex { pthread_mutex_t m; } rasx__mutex;
-#ifdef __linux__
+#if defined(__linux__) && !defined(RASX_FORCE_POSIX_EVENTS) /* forced: what other POSIX systems use, for tests on Linux */
+#define RASX_HAS_FUTEX 1
 /* By futex, because a statically initialised pthread condition waits on the wall clock, which can jump. */
 typedef struct rasx__cond { rasx__a32 sequence, sleepers; } rasx__cond;
 #define RASX_COND_INIT { { 0 }, { 0 } }
@@ -129,6 +130,8 @@ int      rasx__random(void *bytes, size_t count);  /* from the system's generato
 void     rasx__wipe(void *bytes, size_t count);    /* zeroes in a way that no compiler removes */
 void     rasx__on_fork_child(void (*handler)(void)); /* registers a handler that runs in every forked child; no-op on Windows */
 uint32_t rasx__process_id(void);
+/* The value of an environment variable in UTF-8: 1; 0 when there is none; -1 when it does not fit. */
+int      rasx__environment(const char *name, char *value, size_t room);
 
 /* --- Of Windows; elsewhere they do nothing -------------------------------------------------------------------------------- */
 

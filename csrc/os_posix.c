@@ -32,7 +32,7 @@ typedef int rasx__os_posix_unused; /* a translation unit must not be empty */
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __linux__
+#ifdef RASX_HAS_FUTEX
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #endif
@@ -81,6 +81,16 @@ void rasx__sleep_ms(uint32_t ms)
 void rasx__yield(void) { (void)sched_yield(); }
 
 uint32_t rasx__process_id(void) { return (uint32_t)getpid(); }
+
+int rasx__environment(const char *name, char *value, size_t room)
+{
+    const char *found = getenv(name);
+    const size_t count = found != NULL ? strlen(found) : 0;
+    if (count == 0) return 0;
+    if (count >= room) return -1;
+    memcpy(value, found, count + 1);
+    return 1;
+}
 
 void rasx__on_fork_child(void (*handler)(void)) { (void)pthread_atfork(NULL, NULL, handler); }
 
@@ -161,7 +171,7 @@ void rasx__stay_loaded(void) {}
 void rasx__lock(rasx__mutex *mutex) { (void)pthread_mutex_lock(&mutex->m); }
 void rasx__unlock(rasx__mutex *mutex) { (void)pthread_mutex_unlock(&mutex->m); }
 
-#ifdef __linux__
+#ifdef RASX_HAS_FUTEX
 
 /* timeout_ns is relative, and the kernel measures it on CLOCK_MONOTONIC. 0 or an errno value. */
 static int futex_wait(rasx__a32 *word, uint32_t expected, uint64_t timeout_ns)
@@ -266,7 +276,7 @@ int rasx__event_wait(rasx__event *event, uint64_t timeout_ns)
     return result;
 }
 
-#else /* not Linux */
+#else /* not Linux, or RASX_FORCE_POSIX_EVENTS */
 
 /* One wait of at most timeout_ns of real time on a default condition. macOS has a relative wait; elsewhere the wall clock is
  * all a default condition knows, so the wait is cut into short pieces and a jump can spoil one piece only. */

@@ -551,6 +551,23 @@ uint32_t rasx__file_append(const char *path, const char *line, size_t count)
     return code;
 }
 
+int rasx__environment(const char *name, char *value, size_t room)
+{
+    wchar_t wide_name[64], *wide;
+    DWORD units;
+    int result = -1;
+    if (MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, name, -1, wide_name, 64) == 0 || room > INT_MAX) return -1;
+    units = GetEnvironmentVariableW(wide_name, NULL, 0);
+    if (units <= 1) return 0;
+    wide = malloc((size_t)units * sizeof *wide);
+    if (wide == NULL) return -1;
+    if (GetEnvironmentVariableW(wide_name, wide, units) == units - 1
+        && WideCharToMultiByte(CP_UTF8, 0, wide, -1, value, (int)room, NULL, NULL) > 0)
+        result = 1;
+    free(wide);
+    return result;
+}
+
 uint32_t rasx__default_phonebook(char *path, size_t room)
 {
     static const char rest[] = "\\Microsoft\\Network\\Connections\\Pbk\\rasphone.pbk"; /* S7.1 */

@@ -396,6 +396,10 @@ typedef struct rasx_sim_api {
     void    *(*clock_object)(void);
     /* The RAS function table of this machine. Opaque. */
     const void *(*rasapi)(void);
+
+    /* Sets the machine up from a scenario file (JSON, docs/rasapi32-dll.md). 0; 13 when something in it is wrong: `message` (or NULL)
+     * tells what and where, and nothing that stands behind it is set; 2, 3, 5, 8 or 223 when the file cannot be read. */
+    uint32_t (*load)(const char *path, char *message, uint32_t room);
 } rasx_sim_api;
 
 /* The control table of the machine in this copy. Static storage. */

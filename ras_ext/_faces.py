@@ -116,7 +116,7 @@ class Face:
         rows = [[clean(record[column]) for column in columns] for record in records]
         widths = [max(len(row[number]) for row in rows) for number in range(len(columns))]
         for row in rows:
-            self.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            self.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())  # noqa: B905 - PyPy 3.9
 
     def facts(self, record: Mapping[str, object]) -> None:
         for name, value in record.items():

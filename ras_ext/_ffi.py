@@ -296,7 +296,8 @@ class QueueHandle:
 
     def wait(self, timeout_ms: int, passive: bool) -> int:
         """rasx_queue_wait: 0, E_BUSY or E_CLOSED. Releases the GIL."""
-        return lib.rasx_queue_wait(self._pointer, timeout_ms, passive, self._ready)
+        pointer = self._pointer
+        return E_CLOSED if pointer is None else lib.rasx_queue_wait(pointer, timeout_ms, passive, self._ready)
 
     def drained(self) -> list[Record]:
         """The records that the last drain brought. They come again until `forget` is called."""
@@ -308,7 +309,9 @@ class QueueHandle:
 
     def drain(self) -> int:
         """rasx_queue_drain into the buffer; how many records it brought."""
-        lib.rasx_queue_drain(self._pointer, self._events, BATCH, self._count)
+        pointer = self._pointer
+        if pointer is not None:  # else a signal handler has closed the client just now
+            lib.rasx_queue_drain(pointer, self._events, BATCH, self._count)
         return int(self._count[0])
 
     def wake(self) -> None:

@@ -465,11 +465,15 @@ class Hub:
 
     # --- The end --------------------------------------------------------------------------------------------------------------
 
+    def _known_dials(self) -> list[Dial | HangUpCall]:
+        """Those that somebody still holds. From the references, which are copied in one step: other threads add and remove."""
+        return [dial for reference in self._dials.valuerefs() if (dial := reference()) is not None]
+
     def cancel_all(self) -> None:
         """No new dials; cancels those in flight, without waiting."""
         with self._lock:
             self.closing = True
-        for dial in list(self._dials.values()):
+        for dial in self._known_dials():
             dial._cancel()
         for dial_id in list(self._live):
             _ffi.cancel(dial_id)
@@ -504,7 +508,7 @@ class Hub:
                 self.closed = True
                 if mine:
                     self._queue.close()
-            for dial in list(self._dials.values()):
+            for dial in self._known_dials():
                 dial._abandon()
             self._wake_handlers()
             # The last settled dial's thread may need a moment more to end.

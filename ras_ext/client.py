@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Union
 from weakref import WeakSet
 
 from . import _ffi
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 APIS = ("system", "sim")
 
-Password = str | bytes | bytearray | Callable[[], "str | bytes | bytearray"]
-Path = str | os.PathLike[str]
+# Evaluated when the module is imported, also by a PyPy that is a Python 3.9 (docs/platforms.md), which lacks "|" here.
+Password = Union[str, bytes, bytearray, Callable[[], "str | bytes | bytearray"]]  # noqa: UP007
+Path = Union[str, os.PathLike[str]]  # noqa: UP007
 Interactive = Callable[[Event, Dial], "Answer | None"]
 
 if TYPE_CHECKING:

@@ -37,6 +37,7 @@ _HANG_UPS_KEPT = 1024
 _serial = itertools.count()
 _alive: WeakValueDictionary[int, Connection] = WeakValueDictionary()  # every Connection of this process, for watches
 _hang_ups: dict[tuple[str, int], int] = {}  # when this process hung up which handle last, oldest first
+_end_lock = threading.RLock()  # held for a few bytecodes: whoever learns first why a connection is gone keeps it
 
 
 class ConnectionStatus(NamedTuple):
@@ -328,7 +329,9 @@ class Connection:
                 gone = error_for(last_error, f"{text} (the last status that was seen)", entry=entry)
             else:
                 gone = error_for(_NO_CONNECTION, _NOBODY_KNOWS, entry=entry)
-            self._gone = gone
+            with _end_lock:
+                if self._gone is None:
+                    self._gone = gone
         return self._gone
 
     def _mark_hang_up(self, now_ns: int | None) -> None:
@@ -338,7 +341,10 @@ class Connection:
         if now_ns is not None:
             _hang_ups[key] = now_ns
             while len(_hang_ups) > _HANG_UPS_KEPT:
-                _hang_ups.pop(next(iter(_hang_ups)), None)
+                try:
+                    _hang_ups.pop(next(iter(_hang_ups)), None)
+                except (RuntimeError, StopIteration):  # another thread has changed it in between
+                    pass
 
     def hang_up(self, timeout: float | None = 10.0, all: bool = False) -> HangUp:
         """Gives up this reference to the connection, and waits for the link to go down.
@@ -396,7 +402,9 @@ class Connection:
             code = _ffi.hang_up(client, self._handle, all, waited_ms, self._slice_ms(hub, deadline_ns), out)
             if code != 0:
                 raise error_for(code, _ffi.error_text(client, code), entry=self._entry)
-            self._result = HangUp(_ffi.hang_up_result(out) or 0)
+            with self._lock:
+                if self._result is HangUp.CLOSING:  # else another thread has seen the end meanwhile
+                    self._result = HangUp(_ffi.hang_up_result(out) or 0)
         if self._result is HangUp.SHARED:
             self._mark_hang_up(None)
         return self._result

@@ -13,7 +13,7 @@ survive are knobs, each with the section of docs/ras-semantics.md that it comes 
 
 A scenario file says the same in JSON:
 
-    {"clock": "virtual", "seed": 7,
+    {"clock": "virtual", "seed": 7, "journal": "calls.txt",
      "knobs": {"hangup_delay_ms": 300},
      "faults": [{"function": "RasEnumConnectionsW", "code": 711}],
      "accounts": [{"entry": "Office VPN", "username": "ada", "password": "lovelace"}],
@@ -38,7 +38,7 @@ UNLIMITED = 0xFFFFFFFF
 """For `Machine.ports`: as many as are dialled."""
 
 _UINT32_MAX = 0xFFFFFFFF
-_SCENARIO = ("seed", "clock", "knobs", "faults", "accounts", "ports", "devices", "entries")
+_SCENARIO = ("seed", "clock", "journal", "knobs", "faults", "accounts", "ports", "devices", "entries")
 
 
 class Step(TypedDict, total=False):
@@ -567,6 +567,8 @@ class Machine:
             self.clock(scenario["clock"])
         if "seed" in scenario:
             self.seed(scenario["seed"])
+        if "journal" in scenario:
+            self.journal(_path(scenario["journal"]))
         self._load_knobs(scenario.get("knobs", {}), None, '"knobs"')
         for index, fault in enumerate(_list(scenario.get("faults", []), '"faults"')):
             here = f'"faults"[{index}]'
@@ -593,6 +595,12 @@ class Machine:
     def _load_knobs(self, knobs: object, entry: str | None, where: str) -> None:
         for name, value in _mapping(knobs, where).items():
             self.knob(name, value, entry)
+
+
+def _path(given: object) -> str:
+    if not isinstance(given, str):
+        raise ValueError(f'"journal" must be a path, not {type(given).__name__}')
+    return given
 
 
 def _mapping(given: object, where: str) -> Mapping[str, Any]:

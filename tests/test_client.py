@@ -409,12 +409,23 @@ SCENARIO: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("as_file", [False, True])
-def test_scenario(sim: Machine, client: Client, tmp_path: Path, as_file: bool) -> None:
-    """A scenario says in JSON what the methods say."""
-    path = tmp_path / "scenario.json"
-    path.write_text(json.dumps(SCENARIO), encoding="utf-8")
-    sim.load(path if as_file else SCENARIO)
+def load_by_c(path: Path) -> tuple[int, str]:
+    """What the control table's own reader of scenario files says, which rasapi32.dll uses: a code and a message."""
+    message = _ffi.ffi.new("char[]", 512)
+    code = _ffi.lib.rasx_sim_get_api().load(str(path).encode(), message, 512)
+    return code, _ffi.ffi.string(message).decode()
+
+
+@pytest.mark.parametrize("how", ["mapping", "file", "control table"])
+def test_scenario(sim: Machine, client: Client, tmp_path: Path, how: str) -> None:
+    """A scenario says in JSON what the methods say, whoever reads it."""
+    path, journal = tmp_path / "scenario.json", tmp_path / "calls.txt"
+    scenario = {**SCENARIO, "journal": str(journal)}
+    path.write_text(json.dumps(scenario, indent=1), encoding="utf-8")
+    if how == "control table":
+        assert load_by_c(path) == (0, "")
+    else:
+        sim.load(path if how == "file" else scenario)
     assert client.dial("Office VPN").exception().code == 691  # type: ignore[union-attr]
     assert client.dial("Home", username="ada", password="x").exception().code == 691  # type: ignore[union-attr]
     with pytest.raises(ras_ext.ServiceError):
@@ -424,6 +435,7 @@ def test_scenario(sim: Machine, client: Client, tmp_path: Path, as_file: bool) -
     with dial.result():
         assert [event.state for event in dial] == [State.OpenPort, State.Connected]
         assert dial.events[-1].elapsed == pytest.approx(0.02)
+    assert " RasEnumConnectionsW fault -> 711\n" in journal.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -452,6 +464,7 @@ def test_scenario(sim: Machine, client: Client, tmp_path: Path, as_file: bool) -
         ({"entries": {"x": {"script": [{"state": 0, "wait": 1}]}}}, "'wait'"),
         ({"entries": {"x": {"script": [{"state": 0, "error": -5}]}}}, "error"),
         ({"entries": {"x\0": {"script": "vpn_ok"}}}, "NUL"),
+        ({"journal": 5}, "journal"),
     ],
     ids=str,
 )
@@ -462,6 +475,10 @@ def test_scenario_errors_name_what_is_wrong(sim: Machine, scenario: Any, message
     with pytest.raises(ValueError, match=message) as caught:
         sim.load(path)
     assert "scenario.json" in str(caught.value)
+    sim.reset()
+    code, told = load_by_c(path)
+    assert code == 13
+    assert told.startswith("line 1: ")
 
 
 def test_scenario_that_is_no_json(sim: Machine, tmp_path: Path) -> None:
@@ -472,6 +489,8 @@ def test_scenario_that_is_no_json(sim: Machine, tmp_path: Path) -> None:
         sim.load(str(path))
     with pytest.raises(FileNotFoundError):
         sim.load(tmp_path / "missing.json")
+    assert load_by_c(path) == (13, "line 1: expected a text in quotes")
+    assert load_by_c(tmp_path / "missing.json") == (2, "the file cannot be read")
 
 
 def test_journal(virtual: Machine, client: Client, tmp_path: Path) -> None:

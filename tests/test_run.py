@@ -166,7 +166,7 @@ def test_failing_job_does_not_stop_the_next(
 def test_skipped_c_test_fails_in_ci_only(run: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A C test that skips itself is counted here; in CI it fails, unless it stands on the agreed list."""
     program = tmp_path / "test_x-0"
-    monkeypatch.setattr(run.cbuild, "build", lambda kind: [program])
+    monkeypatch.setattr(run.cbuild, "build", lambda kind, pattern: [program])
     monkeypatch.setattr(run, "run_program", lambda command, env: "ok test_one\nskip test_two: no futex\n")
     kind = run.cbuild.Kind("plain", "cc")
     monkeypatch.delenv("CI", raising=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import sys
+import sysconfig
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helping import BOUND_S, VPN_OK, until, write_book
+from helping import BOUND_S, VPN_OK, python, run_threads, until, write_book
 from holding import SOAK, core_is_empty, held_by, seeds
 
 import ras_ext
-from ras_ext import Client, Connection, Dial, Event, HangUp
+from ras_ext import Client, Connection, Dial, Event, HangUp, _ffi
 from ras_ext.sim import Machine, Step
 
 NAMES = tuple(f"Entry {number}" for number in range(16))
@@ -344,3 +345,89 @@ def test_callbacks_may_do_anything(sim: Machine, client: Client) -> None:
         dial.add_done_callback(finish)
         assert finished.acquire(timeout=BOUND_S)
         assert not problems, problems
+
+
+class FakeDial:
+    """Something that a hub may list and cancel."""
+
+    def _cancel(self) -> None:
+        pass
+
+
+def test_cancelling_all_while_dials_come_and_go(sim: Machine, client: Client, request: pytest.FixtureRequest) -> None:
+    """What closing and the interpreter's end go through may change meanwhile; nothing is raised (docs/free-threading.md)."""
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-6)
+    hub = client._hub
+    dials = [FakeDial() for _ in range(3000)]
+    ended = threading.Event()
+
+    for number, dial in enumerate(dials):
+        hub._dials[1 << 40 | number] = dial  # type: ignore[assignment]
+
+    def churn() -> None:
+        while not ended.is_set():
+            for number in range(16):
+                hub._dials.pop(1 << 40 | number, None)
+            for number in range(16):
+                hub._dials[1 << 40 | number] = dials[number]  # type: ignore[assignment]
+
+    def cancel() -> None:
+        try:
+            for _ in range(1000 if SOAK else 100):
+                hub.cancel_all()
+        finally:
+            ended.set()
+
+    crowd = Crowd()
+    crowd.add(churn)
+    crowd.add(cancel)
+    crowd.run(random.Random(3))
+
+
+def test_a_hang_up_that_another_thread_has_seen_end(sim: Machine, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread whose look at the status came earlier, and returns later, does not take back that the connection is gone."""
+    sim.knob("hangup_delay_ms", 20)
+    connection = client.dial("Office VPN").result()
+    assert connection.hang_up(timeout=0) is HangUp.CLOSING
+    real = _ffi.hang_up
+    told: list[object] = []
+
+    def late(handle: Any, *arguments: Any) -> int:
+        code = real(handle, *arguments)
+        if not told:
+            told.append(HangUp.NONE)
+            told.append(run_threads(lambda: connection.hang_up(timeout=BOUND_S))[0])
+            arguments[-1][0] = HangUp.CLOSING  # what this thread had seen before
+        return code
+
+    monkeypatch.setattr(_ffi, "hang_up", late)
+    assert connection.hang_up(timeout=0.001) is HangUp.GONE
+    assert told == [HangUp.NONE, HangUp.GONE]
+    assert "gone" in repr(connection)
+
+
+def test_one_reason_why_a_connection_is_gone(sim: Machine, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads find out at once that a connection is gone: both tell the same reason, and it stays."""
+    connection = client.dial("Office VPN").result()
+    sim.drop(connection, 829)
+    real = _ffi.error_text
+    told: list[object] = []
+
+    def text(handle: Any, code: int) -> str:
+        if not told:
+            told.append(None)
+            told.append(run_threads(lambda: connection._end(False, 0))[0])
+        return real(handle, code)
+
+    monkeypatch.setattr(_ffi, "error_text", text)
+    reason = connection._end(False, 829)
+    assert reason is told[1] is connection.dropped
+    connection.hang_up()
+
+
+def test_importing_leaves_the_interpreter_lock_as_it_was() -> None:
+    """On a free-threaded CPython the extension says that it needs no lock; else importing it would switch it on for all."""
+    code = "import sys, ras_ext, ras_ext.aio; print(getattr(sys, '_is_gil_enabled', lambda: True)())"
+    done = python(code)
+    assert (done.returncode, done.stdout.strip()) == (0, str(not sysconfig.get_config_var("Py_GIL_DISABLED"))), done

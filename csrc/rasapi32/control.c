@@ -770,6 +770,10 @@ int sim_enter(enum sim_function function, uint32_t *code)
     int faulted = 0;
 
     *code = 0;
+#ifdef RASX_SIM_DLL
+    if ((*code = sim_scenario_begin()) != 0)
+        return 1;
+#endif
     rasx__add(&call_counts[function], 1);
     take_lock();
     if (f->on && f->after > 0) {
@@ -874,7 +878,8 @@ static const void *rasapi_table(void)
 static const rasx_sim_api api = {
     sizeof(rasx_sim_api), RASX_ABI, "ras_ext simulated rasapi32", reset, set_seed, set_script, set_script_steps, get_script_name,
     set_account, set_saved, set_knob, get_knob_name, set_fault, sim_engine_ports, add_device, sim_engine_drop, sim_engine_release,
-    set_journal, calls, sim_engine_counters, set_clock, advance, settle, now_ns, clock_object, rasapi_table
+    set_journal, calls, sim_engine_counters, set_clock, advance, settle, now_ns, clock_object, rasapi_table,
+    sim_scenario_load
 };
 
 const rasx_sim_api *rasx_sim_get_api(void)

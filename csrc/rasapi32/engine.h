@@ -64,4 +64,15 @@ int      sim_engine_has(uintptr_t handle);   /* a handle that stands for somethi
 void     sim_engine_keep_time(void);         /* somebody waits for what will fall due (notification.c) */
 uint32_t sim_engine_ports(const char *device_type, uint32_t count);
 
+/* --- Scenario files (scenario.c) ---------------------------------------------------------------------------------------- */
+
+/* Sets the machine up from a JSON file (docs/rasapi32-dll.md), on top of what it has been told before. 0; 13 when something in it
+ * is wrong, which `message` (may be NULL) tells, and what stands behind it is not set; 2, 3, 5, 8 or 223 for the file itself. */
+uint32_t sim_scenario_load(const char *path, char *message, uint32_t room);
+/* The same of text that ends in NUL, with any control table. */
+uint32_t sim_scenario_parse(const rasx_sim_api *api, const char *bytes, size_t count, char *message, uint32_t room);
+/* rasapi32.dll only, before anything else is done: loads the scenario that the environment names, once. 0; 13 for ever when it is
+ * wrong: no call may then answer as if nothing were. */
+uint32_t sim_scenario_begin(void);
+
 #endif
