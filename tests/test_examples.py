@@ -26,7 +26,7 @@ def run(name: str, *arguments: str, **variables: str) -> tuple[int, list[str], s
     return done.returncode, done.stdout.splitlines(), done.stderr
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.c")]), ids=lambda path: path.name)
 def test_example_is_short(path: Path) -> None:
     """Nobody reads a long example."""
     assert len(path.read_text(encoding="utf-8").splitlines()) < 40
