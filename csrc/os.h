@@ -112,6 +112,8 @@ void rasx__socket_ring(uintptr_t socket);
  * are recycled, never freed: a RAS that signals a handle after rasx__relay_close reaches nobody or, where the place is in use
  * again, wakes somebody for nothing. */
 void *rasx__relay_open(rasx__event *target);
+/* Sees to it that every signal given before this call has reached the target. By its owner, who does not close it meanwhile. */
+void  rasx__relay_flush(void *handle);
 void  rasx__relay_close(void *handle); /* after it `target` is not touched any more; waits for a signal that is under way */
 
 /* For an implementation of RAS: what it keeps of the handle that a caller gave, who may close it whenever he likes. */

@@ -334,6 +334,23 @@ static relay *relay_find(const void *handle)
     return NULL;
 }
 
+/* The system's thread may have taken a signal and not handed it on yet, which only the end of its waiting tells. */
+void rasx__relay_flush(void *handle)
+{
+    relay *r;
+    rasx__lock(&relay_lock);
+    r = relay_find(handle);
+    rasx__unlock(&relay_lock);
+    if (r == NULL || r->wait == NULL) return;
+    (void)UnregisterWaitEx(r->wait, INVALID_HANDLE_VALUE);
+    if (WaitForSingleObject(r->event, 0) == WAIT_OBJECT_0) {
+        rasx__lock(&relay_lock);
+        relay_set(r);
+        rasx__unlock(&relay_lock);
+    }
+    if (!RegisterWaitForSingleObject(&r->wait, r->event, relay_signalled, r, INFINITE, WT_EXECUTEINWAITTHREAD)) r->wait = NULL;
+}
+
 void rasx__relay_close(void *handle)
 {
     relay *r;
@@ -342,7 +359,7 @@ void rasx__relay_close(void *handle)
     if (r != NULL) r->target = NULL;
     rasx__unlock(&relay_lock);
     if (r == NULL) return;
-    (void)UnregisterWaitEx(r->wait, INVALID_HANDLE_VALUE); /* waits for a callback that runs; without the lock, which that takes */
+    if (r->wait != NULL) (void)UnregisterWaitEx(r->wait, INVALID_HANDLE_VALUE); /* waits for a callback that runs; without the lock, which that takes */
     relay_use(r, NULL, 0);
 }
 

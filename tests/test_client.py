@@ -409,10 +409,10 @@ SCENARIO: dict[str, Any] = {
 }
 
 
-def load_by_c(path: Path) -> tuple[int, str]:
+def load_by_c(machine: Machine, path: Path) -> tuple[int, str]:
     """What the control table's own reader of scenario files says, which rasapi32.dll uses: a code and a message."""
     message = _ffi.ffi.new("char[]", 512)
-    code = _ffi.lib.rasx_sim_get_api().load(str(path).encode(), message, 512)
+    code = machine._table.load(str(path).encode(), message, 512)
     return code, _ffi.ffi.string(message).decode()
 
 
@@ -423,7 +423,7 @@ def test_scenario(sim: Machine, client: Client, tmp_path: Path, how: str) -> Non
     scenario = {**SCENARIO, "journal": str(journal)}
     path.write_text(json.dumps(scenario, indent=1), encoding="utf-8")
     if how == "control table":
-        assert load_by_c(path) == (0, "")
+        assert load_by_c(sim, path) == (0, "")
     else:
         sim.load(path if how == "file" else scenario)
     assert client.dial("Office VPN").exception().code == 691  # type: ignore[union-attr]
@@ -476,7 +476,7 @@ def test_scenario_errors_name_what_is_wrong(sim: Machine, scenario: Any, message
         sim.load(path)
     assert "scenario.json" in str(caught.value)
     sim.reset()
-    code, told = load_by_c(path)
+    code, told = load_by_c(sim, path)
     assert code == 13
     assert told.startswith("line 1: ")
 
@@ -489,8 +489,8 @@ def test_scenario_that_is_no_json(sim: Machine, tmp_path: Path) -> None:
         sim.load(str(path))
     with pytest.raises(FileNotFoundError):
         sim.load(tmp_path / "missing.json")
-    assert load_by_c(path) == (13, "line 1: expected a text in quotes")
-    assert load_by_c(tmp_path / "missing.json") == (2, "the file cannot be read")
+    assert load_by_c(sim, path) == (13, "line 1: expected a text in quotes")
+    assert load_by_c(sim, tmp_path / "missing.json") == (2, "the file cannot be read")
 
 
 def test_journal(virtual: Machine, client: Client, tmp_path: Path) -> None:
