@@ -107,7 +107,7 @@ void rasx__socket_ring(uintptr_t socket);
 
 /* --- Relays: an event of ours in the form in which a RAS takes one -------------------------------------------------------- */
 
-/* A handle that a RAS may set from outside, at any time and from any thread: on Windows that of an auto-reset event, whose signal
+/* A handle that a RAS may set from outside, at any time and from any thread: on Windows that of an event, whose signal
  * a thread of the system hands on to `target`; elsewhere a number that names a place in a table. NULL without resources. Places
  * are recycled, never freed: a RAS that signals a handle after rasx__relay_close reaches nobody or, where the place is in use
  * again, wakes somebody for nothing. */

@@ -286,11 +286,19 @@ static void relay_set(const relay *r)
     if (r->target != NULL) rasx__event_set(r->target);
 }
 
+/* With the lock. The event is a manual-reset one, so that a signal stands in it until it is handed on: at no time is there one that
+ * neither the event nor the target shows. Reset first: a signal that comes in between is handed on once more. */
+static void relay_hand_on(const relay *r)
+{
+    (void)ResetEvent(r->event);
+    relay_set(r);
+}
+
 static VOID CALLBACK relay_signalled(PVOID context, BOOLEAN timed_out)
 {
     (void)timed_out;
     rasx__lock(&relay_lock);
-    relay_set(context);
+    relay_hand_on(context);
     rasx__unlock(&relay_lock);
 }
 
@@ -315,7 +323,7 @@ void *rasx__relay_open(rasx__event *target)
     }
     rasx__unlock(&relay_lock);
     if (r == NULL) return NULL;
-    if (r->event == NULL) r->event = CreateEventW(NULL, FALSE, FALSE, NULL);
+    if (r->event == NULL) r->event = CreateEventW(NULL, TRUE, FALSE, NULL);
     else (void)ResetEvent(r->event);
     relay_use(r, target, 1);
     if (r->event == NULL || !RegisterWaitForSingleObject(&r->wait, r->event, relay_signalled, r, INFINITE, WT_EXECUTEINWAITTHREAD)) {
@@ -334,21 +342,13 @@ static relay *relay_find(const void *handle)
     return NULL;
 }
 
-/* The system's thread may have taken a signal and not handed it on yet, which only the end of its waiting tells. */
 void rasx__relay_flush(void *handle)
 {
-    relay *r;
+    const relay *r;
     rasx__lock(&relay_lock);
     r = relay_find(handle);
+    if (r != NULL && WaitForSingleObject(r->event, 0) == WAIT_OBJECT_0) relay_hand_on(r);
     rasx__unlock(&relay_lock);
-    if (r == NULL || r->wait == NULL) return;
-    (void)UnregisterWaitEx(r->wait, INVALID_HANDLE_VALUE);
-    if (WaitForSingleObject(r->event, 0) == WAIT_OBJECT_0) {
-        rasx__lock(&relay_lock);
-        relay_set(r);
-        rasx__unlock(&relay_lock);
-    }
-    if (!RegisterWaitForSingleObject(&r->wait, r->event, relay_signalled, r, INFINITE, WT_EXECUTEINWAITTHREAD)) r->wait = NULL;
 }
 
 void rasx__relay_close(void *handle)
@@ -359,7 +359,7 @@ void rasx__relay_close(void *handle)
     if (r != NULL) r->target = NULL;
     rasx__unlock(&relay_lock);
     if (r == NULL) return;
-    if (r->wait != NULL) (void)UnregisterWaitEx(r->wait, INVALID_HANDLE_VALUE); /* waits for a callback that runs; without the lock, which that takes */
+    (void)UnregisterWaitEx(r->wait, INVALID_HANDLE_VALUE); /* waits for a callback that runs; without the lock, which that takes */
     relay_use(r, NULL, 0);
 }
 

@@ -66,18 +66,14 @@ static int is_closed(const rasx_watch *watch)
 /* Waits for one of the reasons to look. 1: look. 0: the deadline came or the wait was interrupted. */
 static int wait_for_reason(rasx_watch *watch, uint64_t deadline_ns, int passive)
 {
-    int flushed = passive || !rasx__clock_is_virtual(watch->clock); /* virtual time may run ahead of a signal that is under way */
     for (;;) {
+        /* Virtual time must not run ahead of a signal that is under way. */
+        if (!passive && rasx__clock_is_virtual(watch->clock)) rasx__relay_flush(watch->relay);
         uint64_t now_ns = watch->clock->now(watch->clock);
         int woken = rasx__event_wait(&watch->wake, 0);
         if (is_closed(watch)) return 1;
         if (woken != 1 && now_ns < watch->next_ns) {
-            if (now_ns >= deadline_ns && flushed) return 0;
-            if (now_ns >= deadline_ns) {
-                flushed = 1;
-                rasx__relay_flush(watch->relay);
-                continue;
-            }
+            if (now_ns >= deadline_ns) return 0;
             uint64_t until_ns = watch->next_ns < deadline_ns ? watch->next_ns : deadline_ns;
             woken = watch->clock->wait(watch->clock, &watch->wake, until_ns, passive);
             if (woken < 0) return 0;
