@@ -88,6 +88,8 @@ CFFI = {
 }
 PYCPARSER = _wheel("pycparser==3.12", "py3-none-any", "a076f3f489b39b43ed13563a1dafe42447445bec2e294154ec5c57fcdda4c85e")
 PYWIN32 = _wheel("pywin32==312", "cp311-cp311-win_amd64", "d11417d84412f859b722fad0841b3614459ed0047f7542d8362e77884f6b6e8a")
+# What pytest itself needs, pure Python: these serve every version of CPython.
+PYTEST_PROJECTS = ("colorama", "iniconfig", "packaging", "pluggy", "pygments", "pytest")
 TEST_TOOLS = (  # the versions of ci/requirements.txt
     _wheel("colorama==0.4.6", "py2.py3-none-any", "4f1d9991f5acc0ca119f9d443620b77f9d6b33703e51011c16baf57afb285fc6"),
     _wheel("execnet==2.1.2", "py3-none-any", "67fba928dd5a544b783f6056f449e5e3931a5c378b128bc18501f7ea79e296ec"),
@@ -104,6 +106,7 @@ TEST_TOOLS = (  # the versions of ci/requirements.txt
     _wheel("rich==15.0.0", "py3-none-any", "33bd4ef74232fb73fe9279a257718407f169c09b78a87ad3d296f548e27de0bb"),
     _wheel("sortedcontainers==2.4.0", "py2.py3-none-any", "a163dcaede0f1c021485e957a39245190e74249897e2ae4b2aa38595db237ee0"),
 )
+PYTEST = tuple(pin for pin in TEST_TOOLS if pin.project.partition("==")[0] in PYTEST_PROJECTS)
 
 
 # --- Downloads --------------------------------------------------------------------------------------------------------

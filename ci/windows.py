@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import cbuild
 import wheels
 import winbox
-from winbox import BOX, CFFI, MINGW, PYCPARSER, PYWIN32, TEST_TOOLS, cloned, windows_path, wine, wine_environment
+from winbox import BOX, CFFI, MINGW, PYCPARSER, PYTEST, PYWIN32, TEST_TOOLS, Pin, cloned, windows_path, wine, wine_environment
 from workshop import ROOT, Clock, FailedError
 
 WINDOWS_TESTS = ROOT / "tests" / "windows"
@@ -48,18 +48,17 @@ INTERLOCKED = "-DRASX_FORCE_INTERLOCKED"
 # --- The installation that the tests run in ---------------------------------------------------------------------------
 
 
-def install_cpython(version: str = "3.11", *, with_tools: bool = True) -> Path:
+def install_cpython(version: str = "3.11", tools: Sequence[Pin] = (*TEST_TOOLS, PYWIN32)) -> Path:
     """A CPython of this run: the store's, sharing files by links, with the wheel under test and the tools on its path."""
     source, target = winbox.cpython(version), BOX / f"cpython-{version}"
     site = BOX / "site"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, copy_function=winbox._copy_or_link)
-    pins = [CFFI[version], PYCPARSER]
-    tools = winbox.packages(f"tools-{version}", [*pins, *TEST_TOOLS, PYWIN32] if with_tools else pins)
-    places = [site, tools]
-    if with_tools:
-        places += [tools / "win32", tools / "win32" / "lib"]
-        for dll in (tools / "pywin32_system32").glob("*.dll"):
+    place_of_tools = winbox.packages(f"tools-{version}", [CFFI[version], PYCPARSER, *tools])
+    places = [site, place_of_tools]
+    if PYWIN32 in tools:
+        places += [place_of_tools / "win32", place_of_tools / "win32" / "lib"]
+        for dll in (place_of_tools / "pywin32_system32").glob("*.dll"):
             shutil.copyfile(dll, target / dll.name)
     folder = target / "Lib" / "site-packages"
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,9 +96,15 @@ class Box:
     def environment(self, **more: str) -> dict[str, str]:
         return wine_environment(self.prefix, **({"CI": "1"} if os.environ.get("CI") else {}), **more)
 
-    def run(self, *arguments: str | Path, timeout: float = 120, environment: Mapping[str, str] | None = None) -> str:
+    def run(
+        self,
+        *arguments: str | Path,
+        timeout: float = 120,
+        environment: Mapping[str, str] | None = None,
+        python: Path | None = None,
+    ) -> str:
         with empty_folder() as folder:
-            command = [self.python, *(cloned(part) if isinstance(part, Path) else part for part in arguments)]
+            command = [python or self.python, *(cloned(part) if isinstance(part, Path) else part for part in arguments)]
             return wine(self.prefix, command, cwd=Path(folder), env=self.environment(**(environment or {})), timeout=timeout)
 
 
@@ -181,14 +186,16 @@ def other_program(box: Box) -> str:
 # --- Python tests -----------------------------------------------------------------------------------------------------
 
 
-def _pytest(box: Box, *arguments: str | Path, timeout: float = 400, **more: str) -> str:
+def _pytest(
+    box: Box, *arguments: str | Path, timeout: float = 400, version: str = "3.11", python: Path | None = None, **more: str
+) -> str:
     """pytest on Windows CPython; a summary with counts, and the reasons of what was skipped."""
-    report = BOX / f"report-{abs(hash(arguments)):x}.xml"
+    report = BOX / f"report-{abs(hash((version, arguments))):x}.xml"
     options: list[str | Path] = ["-q", "--tb=short", "-p", "no:cacheprovider", "--color=no"]
     options += ["-c", ROOT / "pyproject.toml", f"--rootdir={windows_path(winbox.CLONE)}", f"--junitxml={windows_path(report)}"]
     clock = Clock()
     try:
-        box.run("-m", "pytest", *options, *arguments, timeout=timeout, environment=more)
+        box.run("-m", "pytest", *options, *arguments, timeout=timeout, environment=more, python=python)
         cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314 - written by ourselves
     finally:
         report.unlink(missing_ok=True)
@@ -198,7 +205,7 @@ def _pytest(box: Box, *arguments: str | Path, timeout: float = 400, **more: str)
         reasons[reason] = reasons.get(reason, 0) + 1
     ran = len(cases) - sum(reasons.values())
     told = "".join(f"\n      skipped {count}: {reason}" for reason, count in sorted(reasons.items()))
-    return f"{ran} tests ran on Windows CPython 3.11, {sum(reasons.values())} skipped ({str(clock).strip()}){told}"
+    return f"{ran} tests ran on Windows CPython {version}, {sum(reasons.values())} skipped ({str(clock).strip()}){told}"
 
 
 def python_suite(box: Box) -> str:
@@ -322,13 +329,15 @@ def ctrl_c(box: Box) -> str:
 
 
 def smoke(box: Box) -> str:
-    """The same wheel on later versions of CPython: import, dial, hang up, through our rasapi32.dll and in the process."""
+    """The same wheel on later versions of CPython: import, dial, hang up, through our rasapi32.dll and in the process; then the
+    tests of asyncio, whose event loops change from version to version."""
     told = []
     for version in ("3.12", "3.13"):
-        python = install_cpython(version, with_tools=False)
+        python = install_cpython(version, PYTEST)
         script, book = windows_path(cloned(WINDOWS_TESTS / "smoke.py")), windows_path(cloned(DATA / "office.pbk"))
         told.append(wine(box.prefix, [python, script, book], env=box.environment(), timeout=60).strip().splitlines()[-1])
-    return "; ".join(told)
+        told.append("asyncio: " + _pytest(box, ROOT / "tests" / "test_aio.py", version=version, python=python))
+    return "\n      ".join(told)
 
 
 def bench(box: Box) -> str:

@@ -35,6 +35,7 @@ from . import _ffi
 
 if TYPE_CHECKING:
     from logging import Logger
+    from socket import socket
 
     from typing_extensions import Self
 
@@ -149,6 +150,8 @@ class Hub:
         self._drainer: threading.Thread | None = None
         self._drainer_lock = threading.Lock()  # held; released to wake the drainer
         self._drainer_lock.acquire()
+        self.bell: socket | None = None  # makes readable what an event loop waits on
+        self._missed = False  # whoever waits on that socket has emptied it, but could not look: another thread was at it
         self.closing = False
         self.closed = False
         self.logging = False  # whether events are kept for the log
@@ -284,7 +287,11 @@ class Hub:
         self._see_log()
         turn = _Turn()
         try:
-            if self._enter(turn):
+            entered = self._enter(turn)
+            if not entered and self.bell is not None:
+                self._missed = True
+                entered = self._enter(turn)  # else whoever is at it has not left yet, and will see the mark when it does
+            if entered:
                 if expire or drive_ms:
                     self._queue.wait(drive_ms, passive=not drive_ms)
                 self._pump()
@@ -293,6 +300,20 @@ class Hub:
                 self._turn = turn.previous
             self._pass_on()
         self._write_log()
+
+    def ring(self) -> None:
+        """Makes the socket readable for whoever waits on it."""
+        bell = self.bell
+        try:
+            if bell is not None:
+                bell.send(b"\0")
+        except OSError:  # full, so it is readable; or closed
+            pass
+
+    def _ring_again(self) -> None:
+        if self._missed:
+            self._missed = False
+            self.ring()
 
     def wait(self, waiter: Waiter, ready: Callable[[], bool], deadline_ns: int | None) -> bool:
         """Waits until ready() or until the deadline on the client's clock. True when ready. `waiter` must be entered."""
@@ -358,6 +379,7 @@ class Hub:
         """Wakes somebody to take the next turn: a waiting caller, else the drainer."""
         if self._turn is not None:
             return
+        self._ring_again()
         for waiter in list(self._waiting):
             waiter.wake()
             return
@@ -386,6 +408,7 @@ class Hub:
                     inbox.popleft()
             if queue.drain() == 0:
                 break
+        self._ring_again()
 
     def _route(self, record: _ffi.Record) -> None:
         dial_id = record[0]
@@ -459,6 +482,7 @@ class Hub:
 
     def _pass_on_to_caller(self) -> None:
         if self._turn is None:
+            self._ring_again()
             for waiter in list(self._waiting):
                 waiter.wake()
                 return

@@ -608,14 +608,18 @@ class Client:
 
     def _close(self, timeout_s: float) -> None:
         started = monotonic()
+        self._cancel_all()  # all at once, before any of them is waited for
         hubs = [*self._further_hubs(), self._hub]
-        for hub in hubs:  # all at once, before any of them is waited for
-            hub.cancel_all()
         for hub in hubs:
             hub.close(max(0.0, min(timeout_s, 4e9) - (monotonic() - started)), with_client=hub is self._hub)
             hub.join_drainer(max(0.1, min(1.0, timeout_s - (monotonic() - started))))
         with _clients_lock:
             _clients.discard(self)
+
+    def _cancel_all(self) -> None:
+        self._hub.cancel_all()  # first: who adds a hub looks at this one afterwards
+        for hub in self._further_hubs():
+            hub.cancel_all()
 
     def _further_hubs(self) -> list[Hub]:
         with _clients_lock:
@@ -641,8 +645,7 @@ def _at_exit() -> None:
     with _clients_lock:
         clients = list(_clients)
     for client in clients:
-        for hub in (*client._further_hubs(), client._hub):
-            hub.cancel_all()
+        client._cancel_all()
     deadline = monotonic() + _EXIT_BOUND_S
     for client in clients:
         client._close(max(0.0, deadline - monotonic()))

@@ -452,6 +452,7 @@ class Connection:
 
     def _end_hang_up(self, call: HangUpCall) -> HangUp:
         """What became of it; raises what RasHangUp refused."""
+        result = HangUp.CLOSING if call.result is None else HangUp(call.result)
         with self._lock:
             if self._call is call:
                 self._call = None
@@ -459,13 +460,15 @@ class Connection:
                     self._mark_hang_up(None)
                     self._out = _ffi.new_hang_up()
                     self._result = None
-                elif call.result is not None:
-                    self._result = HangUp(call.result)
+                elif self._result is not HangUp.GONE:  # the blocking face may have waited longer
+                    self._result = result
                 if self._result is HangUp.SHARED:
                     self._mark_hang_up(None)
+            if self._result is HangUp.GONE:
+                result = HangUp.GONE
         if call.error:
             raise error_for(call.error, _ffi.error_text(self._client._hub.client, call.error), entry=self._entry)
-        return self._result or HangUp.CLOSING
+        return result  # not self._result: another task may have begun anew meanwhile
 
     @staticmethod
     def _slice_ms(hub: Hub, deadline_ns: int | None) -> int:

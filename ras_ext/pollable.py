@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from .events import Event
 
 
+# The sockets of those that are open, so that the collector never meets one before its Pollable, and warns of it, as it may in a
+# cycle with a loop that was closed.
+_pairs: dict[int, tuple[Any, Any]] = {}
+
+
 class Pollable:
     """A queue of a client whose dials tell by a socket that there is something. Made by `Client.pollable`.
 
@@ -52,12 +57,13 @@ class Pollable:
             near.setblocking(False)
             notify.setblocking(False)
             self._hub = client._further_hub()
-            self._hub.set_socket(notify.fileno())
         except BaseException:
             near.close()
             notify.close()
             raise
-        self._near, self._notify = near, notify
+        self._near, self._notify = _pairs[id(self)] = near, notify  # first: only what is here is taken from the core again
+        self._hub.bell = notify
+        self._hub.set_socket(notify.fileno())
 
     def fileno(self) -> int:
         """The socket to wait on until it is readable; -1 when this is closed."""
@@ -112,6 +118,9 @@ class Pollable:
         _ffi.check_fork()
         if self.closed:
             raise ClosedError(_ffi.E_CLOSED, "This Pollable, or its client, has been closed.")
+        self._take()
+
+    def _take(self) -> None:
         self._empty()  # before the look: what comes after it rings again
         self._hub.poll(expire=True)
 
@@ -129,13 +138,6 @@ class Pollable:
             while len(self._near.recv(64)) == 64:
                 pass
         except OSError:  # nothing there; or closed by another thread
-            pass
-
-    def _ring(self) -> None:
-        """Makes the socket readable."""
-        try:
-            self._notify.send(b"\0")
-        except OSError:  # full, so it is readable; or closed
             pass
 
     @property
@@ -162,8 +164,10 @@ class Pollable:
             return
         self._hub.close(0, with_client=False)
         self._hub.set_socket(_ffi.NO_SOCKET)
+        self._hub.bell = None
         self._near.close()
         self._notify.close()
+        _pairs.pop(id(self), None)
 
     def __enter__(self) -> Self:
         return self
@@ -171,14 +175,19 @@ class Pollable:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def __del__(self, _forked: Callable[[], bool] = _ffi.forked, _no_socket: int = _ffi.NO_SOCKET) -> None:
+    def __del__(
+        self,
+        _forked: Callable[[], bool] = _ffi.forked,
+        _no_socket: int = _ffi.NO_SOCKET,
+        _pairs: dict[int, tuple[Any, Any]] = _pairs,
+    ) -> None:
         """Dials that somebody still holds go on, and can be waited for on threads; the socket goes."""
-        try:
-            pair: tuple[Any, Any] = (self._near, self._notify)
-        except AttributeError:  # __init__ did not come so far
+        pair = _pairs.pop(id(self), None)
+        if pair is None:  # closed; or __init__ did not come so far
             return
         if not _forked():
             self._hub.set_socket(_no_socket)
+        self._hub.bell = None
         for end in pair:
             end.close()
 

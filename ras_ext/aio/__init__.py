@@ -23,14 +23,17 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from .. import _ffi
 from ..client import Client, hide_password
 from ..dial import seconds
-from ..errors import RasError
+from ..errors import ClosedError, RasError
 from ..redial import Plan
 from ._connection import Connection
 from ._dial import Dial, dial
 from ._door import client_or_default, door_of
 from ._watch import Change, Watch, watch
+
+_LONGEST_PAUSE_S = 4e9  # as the synchronous face
 
 __all__ = ["Change", "Connection", "Dial", "Watch", "close", "connections", "dial", "redial", "watch"]
 
@@ -101,9 +104,16 @@ async def redial(
     while True:
         try:
             async with dial(entry, client=plan.client, **plan.arguments()) as started:
-                return await started
+                try:
+                    return await started
+                except asyncio.CancelledError:
+                    started._hang_up_unseen()
+                    raise
         except RasError as problem:
             pause_s = plan.pause_after(problem)
             if pause_s is None:
                 raise
-        await door_of(plan.client).sleep(seconds(pause_s, "what backoff returned") or 0.0)
+        limit_s = seconds(pause_s, "what backoff returned")
+        await door_of(plan.client).sleep(_LONGEST_PAUSE_S if limit_s is None else min(limit_s, _LONGEST_PAUSE_S))
+        if plan.client.closed:
+            raise ClosedError(_ffi.E_CLOSED, "The client was closed while it waited to dial again.")

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from .. import _ffi
 from ..connection import Connection as _Connection
 from ..connection import ConnectionStatus, Link
 from ..dial import seconds
-from ..errors import RasError
+from ..errors import ClosedError, RasError
 from ..events import HangUp
-from ._door import LEAST_TIMER_S, door_of
+from ._door import DRIVE_MS, LEAST_TIMER_S, Door, door_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -120,34 +121,54 @@ class Connection:
         """
         blocking = self.blocking
         limit_s = seconds(timeout)
-        timeout_ms = 0xFFFFFFFF if limit_s is None or limit_s > 4e6 else int(limit_s * 1000 + 0.999)
         blocking._open()
         door = door_of(blocking._client)
-        loop = door.loop
-        settled_by = loop.time() + min(_SETTLE_S, _SETTLE_S if limit_s is None else limit_s)
-        pause_s = 0.0
-        while (
-            blocking._in_ras_dial() and loop.time() < settled_by
-        ):  # until then the core does not know that it owns the reference
-            await asyncio.sleep(pause_s)
-            blocking._dial_hub.poll()
-            pause_s = min(0.01, pause_s + 0.001)
-        deadline = None if limit_s is None else loop.time() + limit_s
+        hub = door.hub
+        deadline_ns = None if limit_s is None or limit_s > 4e6 else hub.now() + int(limit_s * 1e9)
+
+        def left_ms() -> int:
+            return 0xFFFFFFFF if deadline_ns is None else max(0, (deadline_ns - hub.now() + 999_999) // 1_000_000)
+
+        try:
+            await self._until_counted(door, min(_SETTLE_S, left_ms() / 1000))
+        except asyncio.CancelledError:  # it is to be hung up nevertheless
+            try:
+                blocking._begin_hang_up(hub, all, left_ms())
+            except RasError:
+                pass
+            raise
         while True:
-            call, joined = blocking._begin_hang_up(door.hub, all, timeout_ms)
+            call, joined = blocking._begin_hang_up(hub, all, left_ms())
             if isinstance(call, HangUp):
                 return call
             while joined and not call.over:  # begun by another task, perhaps with a longer time-out, perhaps in another loop
                 call.hub.poll()
-                await door.until((call,), lambda call=call: call.over, LEAST_TIMER_S)  # type: ignore[misc]
-                if deadline is not None and loop.time() >= deadline and not call.over:
+                if door.pollable._drive(max(1, min(DRIVE_MS, left_ms()))):  # so as not to sleep beyond a virtual time-out
+                    await asyncio.sleep(0)
+                else:
+                    await door.until((call,), lambda call=call: call.over, LEAST_TIMER_S)  # type: ignore[misc]
+                if left_ms() == 0 and not call.over:
                     return HangUp.CLOSING
             await door.until((call,), lambda call=call: call.over)  # type: ignore[misc]
             result = blocking._end_hang_up(call)
             if call.result is None:
-                blocking._open()  # says that the client was closed meanwhile
-            if result is not HangUp.CLOSING or not joined or (deadline is not None and loop.time() >= deadline):
+                raise ClosedError(_ffi.E_CLOSED, "The client of this connection was closed meanwhile; the hang-up goes on.")
+            if joined and all and result is HangUp.SHARED:  # the other one gave up one reference only
+                continue
+            if result is not HangUp.CLOSING or not joined or left_ms() == 0:
                 return result
+
+    async def _until_counted(self, door: Door, bound_s: float) -> None:
+        """RAS may still be inside RasDial; then the core does not know yet that it owns the reference. So it waits a little."""
+        blocking, hub = self.blocking, door.hub
+        deadline_ns = hub.now() + int(bound_s * 1e9)
+        deadline = door.loop.time() + bound_s  # a virtual clock may stand as long as RasDial blocks
+        pause_s = 0.0
+        while blocking._in_ras_dial() and hub.now() < deadline_ns and door.loop.time() < deadline:
+            driven = door.pollable._drive(10)
+            await asyncio.sleep(0 if driven else pause_s)
+            blocking._dial_hub.poll()
+            pause_s = min(0.01, pause_s + 0.001)
 
     async def __aenter__(self) -> Connection:
         return self

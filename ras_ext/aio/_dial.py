@@ -12,11 +12,12 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
+from .. import _ffi
 from ..client import Client, hide_password
 from ..connection import Connection as _Connection
 from ..dial import Dial as _Dial
 from ..dial import report
-from ..errors import DialCancelledError, RasError
+from ..errors import DialCancelledError, RasError, StillDialing
 from ..events import Event, HangUp
 from ..pauses import Answer
 from ._connection import Connection
@@ -81,13 +82,8 @@ def dial(
     )
     started = Dial(native, door)
     if on_event is not None or interactive is not None:
-        started._task = door.loop.create_task(started._handle(on_event, interactive), name=f"ras_ext handlers of {entry!r}")
-        _handling.add(started._task)  # a loop alone would not keep it
-        started._task.add_done_callback(_handling.discard)
+        door.keep(door.loop.create_task(started._handle(on_event, interactive), name=f"ras_ext handlers of {entry!r}"))
     return started
-
-
-_handling: set[asyncio.Task[None]] = set()
 
 
 class Dial:
@@ -102,13 +98,12 @@ class Dial:
     Source: S1.4, docs/design.md "Life of a Dial".
     """
 
-    __slots__ = ("__weakref__", "_connection", "_dial", "_door", "_task")
+    __slots__ = ("__weakref__", "_connection", "_dial", "_door")
 
     def __init__(self, native: _Dial, door: Door) -> None:
         self._dial = native
         self._door = door
         self._connection: Connection | None = None
-        self._task: asyncio.Task[None] | None = None
 
     # --- Looking: as ras_ext.Dial ---
 
@@ -233,6 +228,15 @@ class Dial:
             self._connection = Connection(connection)
         return self._connection
 
+    def _hang_up_unseen(self) -> None:
+        """For a task that was cancelled in the very moment in which the connection came: nobody will ever hold it."""
+        dial = self._dial
+        if dial._decided is not None and not dial._decided.failed and not dial._cancelled:
+            try:
+                dial.result(0)._begin_hang_up(self._door.hub, False, int(_HANGUP_BOUND_S * 1000))
+            except (RasError, StillDialing):
+                pass
+
     def _is_through(self) -> bool:
         return self._dial._settled is not None or self._dial._over
 
@@ -276,7 +280,8 @@ class Dial:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._dial.cancel()
+        if not _ffi.forked():
+            self._dial.cancel()
 
     # --- Handlers ---
 
@@ -299,6 +304,9 @@ class Dial:
                     dial._hub.thought(dial)
                     if dial._last_pause > index and dial._decided is None:  # the next one came meanwhile
                         dial._hub.think(dial)
+        except asyncio.CancelledError:  # also in what a handler awaits: nobody would answer or hear from now on
+            dial.cancel()
+            raise
         finally:
             dial._hub.thought(dial)
 
@@ -312,9 +320,6 @@ class Dial:
             if inspect.isawaitable(answer):
                 answer = await answer
             dial._go_on_with(answer, event, resumed)
-        except asyncio.CancelledError:
-            dial.cancel()
-            raise
         except Exception as problem:
             report(f"the interactive handler of the dial of {dial.entry!r}", problem)
             dial.cancel()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakValueDictionary
 
+from .. import _ffi
 from ..client import Client
 from ..errors import ClosedError, RasError
 from ..watch import POLL_S, ChangeKind
@@ -119,6 +120,7 @@ def watch(*, poll: float = POLL_S, existing: bool = False, client: Client | None
     Source: S4.13, S4.2.
     """
     _Watch.check_poll(poll)
+    _ffi.check_fork()
     return Watch(client_or_default(client), poll, existing)
 
 
@@ -153,7 +155,8 @@ class Watch:
             item = await feed.items.get()
         if item is None:
             self._ended = True
-            feed.items.put_nowait(None)  # for another task that waits
+            if feed.items.empty():
+                feed.items.put_nowait(None)  # for another task that waits
             raise ClosedError("This watch, or its client, has been closed.")
         if isinstance(item, BaseException):
             raise item
