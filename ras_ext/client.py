@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 APIS = ("system", "sim")
 
+# For the modules above this one, which do not know _ffi.
+check_fork, forked = _ffi.check_fork, _ffi.forked
+
 # Evaluated when the module is imported, also by a PyPy that is a Python 3.9 (docs/platforms.md), which lacks "|" here.
 Password = Union[str, bytes, bytearray, Callable[[], "str | bytes | bytearray"]]  # noqa: UP007
 Path = Union[str, os.PathLike[str]]  # noqa: UP007

@@ -23,7 +23,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from .. import _ffi
 from ..client import Client, hide_password
 from ..dial import seconds
 from ..errors import ClosedError, RasError
@@ -116,4 +115,4 @@ async def redial(
         limit_s = seconds(pause_s, "what backoff returned")
         await door_of(plan.client).sleep(_LONGEST_PAUSE_S if limit_s is None else min(limit_s, _LONGEST_PAUSE_S))
         if plan.client.closed:
-            raise ClosedError(_ffi.E_CLOSED, "The client was closed while it waited to dial again.")
+            raise ClosedError("The client was closed while it waited to dial again.")

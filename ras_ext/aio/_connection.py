@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from .. import _ffi
 from ..connection import Connection as _Connection
 from ..connection import ConnectionStatus, Link
 from ..dial import seconds
@@ -152,7 +151,7 @@ class Connection:
             await door.until((call,), lambda call=call: call.over)  # type: ignore[misc]
             result = blocking._end_hang_up(call)
             if call.result is None:
-                raise ClosedError(_ffi.E_CLOSED, "The client of this connection was closed meanwhile; the hang-up goes on.")
+                raise ClosedError("The client of this connection was closed meanwhile; the hang-up goes on.")
             if joined and all and result is HangUp.SHARED:  # the other one gave up one reference only
                 continue
             if result is not HangUp.CLOSING or not joined or left_ms() == 0:

@@ -12,8 +12,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from .. import _ffi
-from ..client import Client, hide_password
+from ..client import Client, forked, hide_password
 from ..connection import Connection as _Connection
 from ..dial import Dial as _Dial
 from ..dial import report
@@ -280,7 +279,7 @@ class Dial:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if not _ffi.forked():
+        if not forked():
             self._dial.cancel()
 
     # --- Handlers ---

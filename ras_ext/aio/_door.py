@@ -19,9 +19,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 from weakref import WeakValueDictionary
 
-from .. import _ffi
 from .._hub import HangUpCall, Waiter
-from ..client import Client, _default_client
+from ..client import Client, _default_client, check_fork
 from ..dial import Dial, report
 from ..pollable import Pollable
 
@@ -207,7 +206,7 @@ _doors_lock = threading.Lock()
 
 def door_of(client: Client) -> Door:
     """The door of this client in the running loop. Dials, and whoever waits, keep it."""
-    _ffi.check_fork()
+    check_fork()
     loop = asyncio.get_running_loop()
     key = id(loop), id(client)
     with _doors_lock:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakValueDictionary
 
-from .. import _ffi
-from ..client import Client
+from ..client import Client, check_fork
 from ..errors import ClosedError, RasError
 from ..watch import POLL_S, ChangeKind
 from ..watch import Change as _Change
@@ -120,7 +119,7 @@ def watch(*, poll: float = POLL_S, existing: bool = False, client: Client | None
     Source: S4.13, S4.2.
     """
     _Watch.check_poll(poll)
-    _ffi.check_fork()
+    check_fork()
     return Watch(client_or_default(client), poll, existing)
 
 
