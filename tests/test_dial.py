@@ -784,7 +784,7 @@ def test_59_password_of_256_units(virtual: Machine, client: Client) -> None:
         {"password": [SECRET]},
         {"password": lambda: [SECRET]},
     ],
-    ids=str,
+    ids=lambda arguments: next(iter(arguments)),
 )
 @pytest.mark.parametrize("module", [False, True])
 def test_no_traceback_shows_a_password(sim: Machine, client: Client, arguments: dict[str, Any], module: bool) -> None:
