@@ -1202,13 +1202,15 @@ def test_a_connection_as_a_context_manager(virtual: Machine, client: Client, run
         virtual.knob("hangup_code", 0)
         await connection.hang_up()
 
+        inside = asyncio.Event()
+
         async def hold() -> None:
             async with await connect(client):
+                inside.set()
                 await asyncio.Event().wait()
 
         task = await begin(hold())
-        await soon(lambda: virtual.counters.references == 1, "the connection")
-        await asyncio.sleep(0.01)
+        await inside.wait()
         await cancel(task)
         assert virtual.counters.references == 0
 
