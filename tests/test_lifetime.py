@@ -158,6 +158,7 @@ def test_a_handler_thread_that_cannot_be_started(
     endless: Machine, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is reported, the dial stays alive, and the next event tries again: the handler misses nothing."""
+    endless.clock("virtual")
     endless.script("Office VPN", [{"state": 0}, {"delay_ms": 50, "state": 1}, {"delay_ms": 50, "state": 8192}])
     refused: list[str] = []
     start = threading.Thread.start
@@ -183,6 +184,8 @@ def test_a_handler_thread_that_cannot_be_started(
         warnings.simplefilter("error")
         client.dial("Office VPN", on_event=on_event)
         gc.collect()
+        until(lambda: reported, "the refusal")
+        endless.advance(1)  # not before: the refusal is to meet the first event alone
         assert done.wait(BOUND_S)
     assert states == [State.OpenPort, State.PortOpened, State.Connected]
     assert len(refused) == len(reported) == 1 and "can't start new thread" in caplog.text
