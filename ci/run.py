@@ -261,7 +261,7 @@ def bench() -> str:
 
 
 # The files whose tests draw from seeds, and draw more often with RASX_SOAK=1.
-SOAKED = ("signals", "fork", "exit", "lifetime", "threads", "load", "phonebook_input", "machine", "faults")
+SOAKED = ("signals", "fork", "exit", "lifetime", "threads", "load", "phonebook_input", "machine", "faults", "aio", "pollable")
 
 
 def soak() -> str:

@@ -209,7 +209,7 @@ def _pytest(
 
 def python_suite(box: Box) -> str:
     """Every Python test, unchanged, with the simulated machine inside the extension, and those of tests/windows."""
-    return _pytest(box, ROOT / "tests")
+    return _pytest(box, ROOT / "tests", timeout=900)
 
 
 def python_windows(box: Box) -> str:
