@@ -458,26 +458,32 @@ async def _pass(awaitable: Awaitable[Any]) -> Any:
 def test_an_interrupt_inside_the_reader_loses_nothing(
     sim: Machine, client: Client, run: Runner, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """It strikes in the middle of a turn; it is seen as what it is, and the dial goes on."""
-    strikes = [KeyboardInterrupt, KeyboardInterrupt]
+    """It strikes in the middle of a turn; it is seen as what it is, and the reader goes on."""
+    strikes: list[type[BaseException]] = []
     real: Any = vars(Pollable)[where]
 
     def strike(self: Pollable, *arguments: int) -> object:
-        if strikes and sim.calls("RasDialW"):
+        if strikes:
             raise strikes.pop()
         return real.__get__(self) if isinstance(real, property) else real(self, *arguments)
 
+    async def begun() -> aio.Dial:
+        return aio.dial("Home", client=client)
+
     monkeypatch.setattr(Pollable, where, property(strike) if isinstance(real, property) else strike)
+    sim.script("Home", FOR_EVER)
     with run.loop() as loop:
-        task = loop.create_task(connect(client))
-        interrupts = 0
-        while not task.done():
-            try:
-                run_in(loop, _pass(asyncio.shield(task)))
-            except KeyboardInterrupt:
-                interrupts += 1
-        assert interrupts == 2
-        assert run_in(loop, task.result().hang_up()) is HangUp.GONE
+        dial = run_in(loop, begun())
+        task = loop.create_task(_pass(dial))
+        strikes += [KeyboardInterrupt, KeyboardInterrupt]
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                run_in(loop, _pass(asyncio.wait({task})))
+        run_in(loop, soon(lambda: dial.events, "an event"))
+        assert dial.cancel()
+        with pytest.raises(DialCancelledError):
+            run_in(loop, _pass(task))
+        assert run_in(loop, dial.wait_closed())
 
 
 def test_a_signal_handler_may_cancel_the_dial_while_the_loop_sleeps(sim: Machine, client: Client, run: Runner) -> None:
