@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 SLICE_NS = 50_000_000
 _SLICE_S = 0.05
 _DRAINER_SLICE_MS = 1000
+_RETRY_MS = 50
 _DEBUG = 10
 _logger: Logger | None = None
 
@@ -147,6 +148,7 @@ class Hub:
         self._pinned: set[Dial] = set()  # with handlers that have not had the outcome
         self.thinking: set[Dial] = set()  # paused ones whose interactive handler has not answered: a virtual clock stands still
         self._deliver: deque[Dial] = deque()  # pinned ones whose handler thread must be started
+        self._refused: deque[Dial] = deque()  # those whose handler thread could not be started; the drainer tries again
         self._drainer: threading.Thread | None = None
         self._drainer_lock = threading.Lock()  # held; released to wake the drainer
         self._drainer_lock.acquire()
@@ -448,7 +450,15 @@ class Hub:
                 dial = self._deliver.popleft()
             except IndexError:  # close was quicker
                 return
-            dial._wake_handlers()
+            if not dial._wake_handlers() and dial not in self._refused:
+                self._refused.append(dial)
+
+    def _try_refused_again(self) -> None:
+        while self._refused:
+            try:
+                self._deliver.append(self._refused.popleft())
+            except IndexError:  # close was quicker
+                return
 
     def _drain(self) -> None:
         turn = _Turn()
@@ -464,7 +474,7 @@ class Hub:
                     if self.closed or not self._pinned:
                         self._leave(turn)
                         self._drainer = None
-                        return
+                        break
                 if self._waiting:  # callers first
                     self._leave(turn)
                     self._pass_on_to_caller()
@@ -472,10 +482,13 @@ class Hub:
                 elif self._enter(turn):
                     self._pump()
                     if not (self._deliver or self._waiting or self.unlogged):
-                        self._queue.wait(_DRAINER_SLICE_MS, passive=True)
+                        self._queue.wait(_RETRY_MS if self._refused else _DRAINER_SLICE_MS, passive=True)
                         self._pump()
                 else:
                     self._drainer_lock.acquire(timeout=_SLICE_S)
+                self._try_refused_again()
+            self._try_refused_again()  # the last chance, where the client was closed
+            self._wake_handlers()
         finally:
             self._leave(turn)
             self._pass_on()
@@ -534,6 +547,7 @@ class Hub:
                     self._queue.close()
             for dial in self._known_dials():
                 dial._abandon()
+            self._try_refused_again()
             self._wake_handlers()
             # The last settled dial's thread may need a moment more to end.
             if with_client:

@@ -121,6 +121,7 @@ class Dial:
         "_events",
         "_handle",
         "_handlers_lock",
+        "_handlers_refused",
         "_handlers_running",
         "_handlers_wake",
         "_hub",
@@ -167,6 +168,7 @@ class Dial:
         self._callbacks: list[Callable[[Dial], object]] | None = []  # None: called already
         self._handlers_lock = threading.RLock()
         self._handlers_running = False
+        self._handlers_refused = False  # a thread for them was, which has been told
         self._handlers_wake = threading.Lock()
         self._handlers_wake.acquire()
 
@@ -228,28 +230,35 @@ class Dial:
 
     # --- Handlers -------------------------------------------------------------------------------------------------------------
 
-    def _wake_handlers(self) -> None:
-        """Starts the handler thread when there is something for it, or wakes it. Only the drainer and close call this."""
+    def _wake_handlers(self) -> bool:
+        """Starts the handler thread when there is something for it, or wakes it. Only the drainer and close call this.
+
+        False: no thread was to be had; the drainer calls this again a moment later.
+        """
         with self._handlers_lock:
             start = not self._handlers_running
             if start and self._on_event is None and self._interactive is None and not self._is_done():
-                return
+                return True
             self._handlers_running = True
         if start:
             try:
                 threading.Thread(target=self._run_handlers, name=f"ras_ext on_event {self._entry}", daemon=True).start()
             except RuntimeError as problem:  # no thread can be started
-                if threading.main_thread().is_alive():  # else the interpreter is ending, and refuses: no news
+                ending = not threading.main_thread().is_alive()  # the interpreter refuses: no news
+                if not (ending or self._handlers_refused):
+                    self._handlers_refused = True
                     report("starting the handler thread of a dial", problem)
-                if self._is_done():
+                if self._is_done() and (ending or self._hub.closed):
                     self._finish_handlers()
-                else:  # stays pinned: a dial that nobody else holds must not be forgotten now; the next event tries again
+                else:  # stays pinned: a dial that nobody else holds must not be forgotten now
                     self._handlers_running = False
-            return
+                    return False
+            return True
         try:
             self._handlers_wake.release()
         except RuntimeError:
             pass
+        return True
 
     def _run_handlers(self) -> None:
         index = 0
