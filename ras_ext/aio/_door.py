@@ -25,6 +25,7 @@ from ..dial import Dial, report
 from ..pollable import Pollable
 
 DRIVE_MS = 50  # how much of a virtual clock's time passes before other tasks get a turn
+_FAR_MS = 1000  # the same after a virtual second in which nobody began to wait, so that an hour does not take 72,000 turns
 LEAST_TIMER_S = 0.05
 _NAP_S = 0.25  # how long a pause takes to see that the client has been closed
 
@@ -64,6 +65,7 @@ class Door:
         self.wakers: set[Waker] = set()
         self.handling: set[asyncio.Task[None]] = set()  # the loop alone would not keep them; it keeps us while we read
         self.turning = 0  # the thread that is inside a turn
+        self._driven_ms = 0  # of a virtual clock, since somebody began to wait
         self._reading = False  # a turn is due, or the socket is waited for
         self._receiving: Coroutine[Any, Any, bytes] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -80,6 +82,7 @@ class Door:
                 if ready() or self.hub.closed:  # another thread was quicker than the registration
                     continue
                 self.wakers.add(waker)
+                self._driven_ms = 0
                 timer = None if deadline is None else self.loop.call_at(deadline, waker.set)
                 try:
                     self._read_on()
@@ -149,7 +152,9 @@ class Door:
             return False
         if self._receiving is not None:  # an interrupt came when the following step was in the loop already
             return None
-        if self.pollable._drive(DRIVE_MS):
+        drive_ms = DRIVE_MS if self._driven_ms < _FAR_MS else _FAR_MS
+        if self.pollable._drive(drive_ms):
+            self._driven_ms += drive_ms
             return True
         left_s = self.pollable.timeout
         if left_s is not None:
