@@ -351,6 +351,76 @@ if sys.version_info >= (3, 11):
         run(main())
 
 
+@pytest.mark.parametrize("wait", WAITS[:3])
+def test_cancelled_in_the_moment_of_success(
+    sim: Machine, client: Client, run: Runner, wait: Callable[[aio.Dial], Coroutine[Any, Any, object]]
+) -> None:
+    """The connection has come, unseen by the task: it is hung up, as if the task had been cancelled a moment earlier."""
+
+    async def main() -> None:
+        dial = aio.dial("Home", client=client)
+        task = await begin(wait(dial))
+        assert dial._dial.wait_closed()
+        assert not dial.cancelled()
+        await cancel(task)
+        assert dial.cancelled()
+        with pytest.raises(DialCancelledError):
+            await dial
+        await soon(lambda: sim.counters.references == 0, "the hang-up")
+
+    run(main())
+    assert sim.calls("RasHangUpW") == 1
+
+
+def test_cancelled_in_the_moment_of_success_of_somebody_else(sim: Machine, client: Client, run: Runner) -> None:
+    """Who waits too, or has the connection already, keeps it."""
+
+    async def main() -> None:
+        for waits in WAITS[:3]:
+            dial = aio.dial("Home", client=client)
+            task, other = await begin(wait_for_connection(dial)), await begin(waits(dial))
+            assert dial._dial.wait_closed()
+            await cancel(other)
+            connection = await task
+            assert not dial.cancelled()
+            assert await connection.hang_up() is HangUp.GONE
+            dial = aio.dial("Home", client=client)
+            task = await begin(waits(dial))
+            assert dial._dial.wait_closed()
+            connection = await dial
+            await cancel(task)
+            assert not dial.cancelled()
+            assert (await connection.status()).state is State.Connected
+            assert await connection.hang_up() is HangUp.GONE
+
+    async def wait_for_connection(dial: aio.Dial) -> aio.Connection:
+        return await dial
+
+    run(main())
+
+
+@pytest.mark.parametrize("seed", seeds(3, 30))
+def test_cancelled_at_any_moment(sim: Machine, client: Client, run: Runner, seed: int) -> None:
+    """Either the task has the connection, or none stays up."""
+    chance = random.Random(seed)
+    sim.script("Home", [{"state": 0}, {"delay_ms": 1, "state": 8192}])
+
+    async def main() -> None:
+        for _ in range(40):
+            task = await begin(connect(client))
+            await asyncio.sleep(chance.uniform(0, 0.003 * SLOWER))
+            task.cancel()
+            outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+            if isinstance(outcome, aio.Connection):
+                assert await outcome.hang_up() is HangUp.GONE
+            else:
+                assert isinstance(outcome, asyncio.CancelledError)
+            await soon(lambda: not _ffi.counters().threads, "the hang-up")
+
+    run(main())
+    assert sim.counters.handles == 0
+
+
 def test_shield_does_not_cancel(sim: Machine, client: Client, run: Runner) -> None:
     """Who waits without owning: the dial goes on, and somebody else gets the connection."""
     sim.knob("block_dial", 1)
@@ -1337,22 +1407,14 @@ def test_redial_is_cancelled(sim: Machine, client: Client, run: Runner) -> None:
     run(main())
 
 
-def test_redial_is_cancelled_in_the_moment_of_success(
-    sim: Machine, client: Client, run: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_redial_is_cancelled_in_the_moment_of_success(sim: Machine, client: Client, run: Runner) -> None:
     """The connection that nobody will ever hold is hung up."""
 
     async def main() -> None:
-        real = aio.Dial._result
-
-        async def late(self: aio.Dial) -> aio.Connection:
-            await asyncio.shield(asyncio.ensure_future(real(self)))
-            raise asyncio.CancelledError
-
-        monkeypatch.setattr(aio.Dial, "_result", late)
-        with pytest.raises(asyncio.CancelledError):
-            await aio.redial(client, "Home")
-        monkeypatch.undo()
+        task = await begin(aio.redial(client, "Home"))
+        (native,) = _door.door_of(client).hub._known_dials()
+        assert isinstance(native, ras_ext.Dial) and native.wait_closed()
+        await cancel(task)
         await soon(lambda: sim.counters.references == 0, "the hang-up")
 
     run(main())

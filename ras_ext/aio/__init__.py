@@ -103,11 +103,7 @@ async def redial(
     while True:
         try:
             async with dial(entry, client=plan.client, **plan.arguments()) as started:
-                try:
-                    return await started
-                except asyncio.CancelledError:
-                    started._hang_up_unseen()
-                    raise
+                return await started
         except RasError as problem:
             pause_s = plan.pause_after(problem)
             if pause_s is None:

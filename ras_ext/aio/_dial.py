@@ -97,11 +97,12 @@ class Dial:
     Source: S1.4, docs/design.md "Life of a Dial".
     """
 
-    __slots__ = ("__weakref__", "_connection", "_dial", "_door")
+    __slots__ = ("__weakref__", "_awaiting", "_connection", "_dial", "_door")
 
     def __init__(self, native: _Dial, door: Door) -> None:
         self._dial = native
         self._door = door
+        self._awaiting = 0  # how many coroutines want the connection now
         self._connection: Connection | None = None
 
     # --- Looking: as ras_ext.Dial ---
@@ -212,6 +213,7 @@ class Dial:
     async def _result(self) -> Connection:
         self._check_loop()
         dial, door = self._dial, self._door
+        self._awaiting += 1
         try:
             await door.until((dial,), dial._is_done)
             decided = dial._decided
@@ -220,21 +222,29 @@ class Dial:
             elif not dial._cancelled and not dial._handle:  # notifier kind 0 carries none
                 await door.until((dial,), lambda: dial._handle != 0 or self._is_through())
         except asyncio.CancelledError:
-            dial.cancel()
+            if not dial.cancel() and self._awaiting == 1:
+                self._hang_up_unseen()
             raise
+        finally:
+            self._awaiting -= 1
         connection = dial.result(0)
         if self._connection is None:
             self._connection = Connection(connection)
         return self._connection
 
     def _hang_up_unseen(self) -> None:
-        """For a task that was cancelled in the very moment in which the connection came: nobody will ever hold it."""
+        """For a task that was cancelled in the very moment in which the dial connected, as if it had been a moment earlier.
+
+        Not when somebody has the connection already.
+        """
         dial = self._dial
-        if dial._decided is not None and not dial._decided.failed and not dial._cancelled:
-            try:
-                dial.result(0)._begin_hang_up(self._door.hub, False, int(_HANGUP_BOUND_S * 1000))
-            except (RasError, StillDialing):
-                pass
+        if dial._decided is None or dial._decided.failed or self._connection is not None:
+            return
+        try:
+            dial.result(0)._begin_hang_up(self._door.hub, False, int(_HANGUP_BOUND_S * 1000))
+        except (RasError, StillDialing):  # it is gone, or the client is closed; or RAS has not told the handle yet
+            return
+        dial._cancelled = True
 
     def _is_through(self) -> bool:
         return self._dial._settled is not None or self._dial._over
@@ -354,7 +364,8 @@ class EventIterator:
             try:
                 await owner._door.until((dial,), self._ready)
             except asyncio.CancelledError:
-                dial.cancel()
+                if not dial.cancel() and owner._awaiting == 0:
+                    owner._hang_up_unseen()
                 raise
         if self._index >= len(dial._events):
             raise StopAsyncIteration
