@@ -22,8 +22,19 @@ from helping import BOUND_S, VPN_OK, run_threads, until
 from holding import SOAK, open_descriptors
 from test_secrets import SECRET, check_traceback
 
-import ras_ext
-from ras_ext import Answer, AuthenticationError, Client, ClosedError, Dial, DialCancelledError, Event, HangUp, Origin, RasError
+from ras_ext import (
+    Answer,
+    AuthenticationError,
+    Client,
+    ClosedError,
+    Dial,
+    DialCancelledError,
+    Event,
+    HangUp,
+    Origin,
+    RasError,
+    _ffi,
+)
 from ras_ext._hub import _Turn
 from ras_ext.pollable import Pollable
 from ras_ext.sim import Machine, Step
@@ -289,7 +300,7 @@ def test_closing_while_another_thread_waits(sim: Machine, client: Client) -> Non
             return True
 
         assert run_threads(wait, close) == [True, True]
-        until(lambda: sim.counters.handles == 0, "the hang-up")
+        until(lambda: not _ffi.counters().threads, "the hang-up")
 
 
 def test_closing_while_handlers_push(sim: Machine, client: Client) -> None:
@@ -303,7 +314,7 @@ def test_closing_while_handlers_push(sim: Machine, client: Client) -> None:
         with client.pollable() as other:  # gets the same descriptors
             other.poll()
             assert not wait_readable(other, 0)
-        until(lambda: sim.counters.handles == 0, "the hang-up")
+        until(lambda: not _ffi.counters().threads, "the hang-up")
 
 
 def test_a_closed_client(sim: Machine, client: Client) -> None:
@@ -391,7 +402,7 @@ def test_no_socket_pair(sim: Machine, client: Client, monkeypatch: pytest.Monkey
     monkeypatch.setattr(socket, "socketpair", refuse)
     with pytest.raises(OSError, match="too many"):
         client.pollable()
-    assert ras_ext._ffi.counters().queues == 1
+    assert _ffi.counters().queues == 1
 
 
 def test_refused_arguments_show_no_password(sim: Machine, client: Client) -> None:
