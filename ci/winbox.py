@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -244,6 +245,26 @@ def wine_environment(prefix: Path, **more: str) -> dict[str, str]:
     return env | {"PYTHONUTF8": "1", "PYTHONPYCACHEPREFIX": windows_path(STORE / "bytecode")} | more
 
 
+@functools.cache
+def _steady() -> tuple[str, ...]:
+    """What a program is started through so that its memory, and that of its children, does not lie at random addresses.
+
+    Else one process of Wine in some 7,000 finds the page at 0x7ffe0000, which Windows shares with each process, taken already,
+    and does not start: CreateProcess fails with 1359. Nothing where the system forbids it, as some containers do.
+    """
+    command = ("setarch", "-R")
+    try:
+        allowed = subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        allowed = False
+    return command if allowed else ()
+
+
+def wine_command(command: Iterable[str | Path]) -> list[str]:
+    """What starts this Windows program, with these arguments."""
+    return [*_steady(), "wine", *(windows_path(part) if isinstance(part, Path) else part for part in command)]
+
+
 def wine(
     prefix: Path,
     command: Sequence[str | Path],
@@ -257,7 +278,7 @@ def wine(
 
     Its output goes through a pipe: CPython refuses a file of Linux as its standard output under Wine.
     """
-    whole = ["wine", *(windows_path(part) if isinstance(part, Path) else part for part in command)]
+    whole = wine_command(command)
     process = subprocess.Popen(
         whole,
         cwd=cwd or BOX,
@@ -318,7 +339,7 @@ def make_prefix(name: str) -> Path:
 
     def fill(target: Path) -> None:
         env = wine_environment(target)
-        run(["wineboot", "--init"], env=env, timeout=120)  # no program of anybody's runs before _enclose
+        run([*_steady(), "wineboot", "--init"], env=env, timeout=120)  # no program of anybody's runs before _enclose
         run(["wineserver", "--wait"], env=env, timeout=60)
 
     template = _once("prefix", _version_of("wine"), fill)

@@ -291,7 +291,7 @@ def ctrl_c(box: Box) -> str:
     """Ctrl-C ends a blocking wait: byte 3 through a pseudo-terminal, as a console of Windows would deliver it."""
     ours, theirs = pty.openpty()
     parts = [box.python, cloned(WINDOWS_TESTS / "check_ctrl_c.py"), cloned(DATA / "office.pbk")]
-    command = ["wine", *(windows_path(part) for part in parts)]
+    command = winbox.wine_command(parts)
     text, sent, deadline = b"", False, time.monotonic() + 60
     process = subprocess.Popen(
         command,
@@ -406,7 +406,7 @@ def run_windows(names: Sequence[str] | None = None) -> str:
 def main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["shell"]:
         prefix = BOX / "prefix"
-        command = ["wine", windows_path(BOX / "cpython-3.11" / "python.exe"), *arguments[1:]]
+        command = winbox.wine_command([BOX / "cpython-3.11" / "python.exe", *arguments[1:]])
         return subprocess.run(command, cwd=BOX, env=wine_environment(prefix), check=False).returncode
     if not arguments or any(name not in STEPS for name in arguments):
         print(__doc__, file=sys.stderr)
