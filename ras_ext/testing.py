@@ -47,8 +47,8 @@ _BOUND_S = 10.0  # real seconds for threads that are about to end
 _HANDLERS_S = 5.0  # real seconds for handlers of the program to return
 _GRACE_S = 0.25  # real seconds for an outcome that is on its way
 
-_in_use = threading.Lock()
-_user = ""
+_user = ""  # who has the machine
+_user_lock = threading.Lock()
 
 # Type, MEDIA, Port, Device, DEVICE of an entry, as Windows writes them (S7.3, S7.4).
 _DEVICES: Mapping[str, tuple[int, str, str, str, str]] = {
@@ -171,12 +171,14 @@ class RasSim:
         """
         global _user
         _ffi.check_fork()
-        if not _in_use.acquire(blocking=False):
+        mine = f"{user} (thread {threading.current_thread().name!r})"
+        with _user_lock:
+            other, _user = _user, _user or mine
+        if other:
             raise RuntimeError(
-                f"The simulated RAS is in use by {_user}, and there is only one in a process. Tests that use it cannot run at "
+                f"The simulated RAS is in use by {other}, and there is only one in a process. Tests that use it cannot run at "
                 "the same time in several threads; run them in processes instead, as pytest-xdist does (pytest -n auto)."
             )
-        _user = f"{user} (thread {threading.current_thread().name!r})"
         self._open = True
         self._may_stay: set[str | int] = set()
         self._unchecked = leaves is True
@@ -549,7 +551,6 @@ class RasSim:
                 Machine().reset(force=True)
             finally:
                 _user = ""
-                _in_use.release()
 
     def __enter__(self) -> Self:
         return self
