@@ -207,9 +207,19 @@ def _pytest(
     return f"{passed[1]} tests ran on Windows CPython {version}, {skipped}{told}"
 
 
+# The whole suite in two parts that run beside each other.
+LOOP_TESTS = [ROOT / "tests" / f"test_{name}.py" for name in ("aio", "pollable", "pytest_plugin")]
+
+
 def python_suite(box: Box) -> str:
     """Every Python test, unchanged, with the simulated machine inside the extension, and those of tests/windows."""
-    return _pytest(box, ROOT / "tests", timeout=900)
+    others = [f"--ignore={windows_path(cloned(path))}" for path in LOOP_TESTS]
+    return _pytest(box, *others, ROOT / "tests", timeout=600)
+
+
+def python_loops(box: Box) -> str:
+    """Those of event loops and of the pytest plugin, likewise."""
+    return _pytest(box, *LOOP_TESTS)
 
 
 def python_windows(box: Box) -> str:
@@ -361,7 +371,8 @@ def bench(box: Box) -> str:
 
 # The long ones first, so that the short ones fill the gap.
 STEPS: dict[str, tuple[Callable[[Box], str], str]] = {
-    "python": (python_suite, "all Python tests"),
+    "python": (python_suite, "all Python tests but the next"),
+    "python-loops": (python_loops, "Python tests of event loops and of the plugin"),
     "smoke": (smoke, "CPython 3.12 and 3.13"),
     "c": (c_plain, "C tests"),
     "interlocked": (c_interlocked, "C tests with the atomics of MSVC"),
