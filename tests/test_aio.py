@@ -235,7 +235,7 @@ def test_every_kind_of_notifier(virtual: Machine, client: Client, run: Runner, n
 # --- Cancelling -----------------------------------------------------------------------------------------------------------------
 
 
-async def _await(dial: aio.Dial) -> object:
+async def _await(dial: aio.Dial) -> aio.Connection:
     return await dial
 
 
@@ -378,7 +378,7 @@ def test_cancelled_in_the_moment_of_success_of_somebody_else(sim: Machine, clien
     async def main() -> None:
         for waits in WAITS[:3]:
             dial = aio.dial("Home", client=client)
-            task, other = await begin(wait_for_connection(dial)), await begin(waits(dial))
+            task, other = await begin(_await(dial)), await begin(waits(dial))
             assert dial._dial.wait_closed()
             await cancel(other)
             connection = await task
@@ -392,9 +392,6 @@ def test_cancelled_in_the_moment_of_success_of_somebody_else(sim: Machine, clien
             assert not dial.cancelled()
             assert (await connection.status()).state is State.Connected
             assert await connection.hang_up() is HangUp.GONE
-
-    async def wait_for_connection(dial: aio.Dial) -> aio.Connection:
-        return await dial
 
     run(main())
 

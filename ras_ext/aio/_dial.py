@@ -222,8 +222,7 @@ class Dial:
             elif not dial._cancelled and not dial._handle:  # notifier kind 0 carries none
                 await door.until((dial,), lambda: dial._handle != 0 or self._is_through())
         except asyncio.CancelledError:
-            if not dial.cancel() and self._awaiting == 1:
-                self._hang_up_unseen()
+            self._cancel_with_task(others=self._awaiting - 1)
             raise
         finally:
             self._awaiting -= 1
@@ -232,13 +231,14 @@ class Dial:
             self._connection = Connection(connection)
         return self._connection
 
-    def _hang_up_unseen(self) -> None:
-        """For a task that was cancelled in the very moment in which the dial connected, as if it had been a moment earlier.
+    def _cancel_with_task(self, others: int) -> None:
+        """A task that waited has been cancelled: so is the dial.
 
-        Not when somebody has the connection already.
+        One that has connected in that very moment is hung up, as if it had been a moment earlier; not when somebody has the
+        connection already, or when others still wait for it.
         """
         dial = self._dial
-        if dial._decided is None or dial._decided.failed or self._connection is not None:
+        if dial.cancel() or others or self._connection is not None or dial._decided is None or dial._decided.failed:
             return
         try:
             dial.result(0)._begin_hang_up(self._door.hub, False, int(_HANGUP_BOUND_S * 1000))
@@ -364,8 +364,7 @@ class EventIterator:
             try:
                 await owner._door.until((dial,), self._ready)
             except asyncio.CancelledError:
-                if not dial.cancel() and owner._awaiting == 0:
-                    owner._hang_up_unseen()
+                owner._cancel_with_task(others=owner._awaiting)
                 raise
         if self._index >= len(dial._events):
             raise StopAsyncIteration
