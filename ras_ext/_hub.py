@@ -445,6 +445,12 @@ class Hub:
             self._kick()
 
     def _wake_handlers(self) -> None:
+        """Starts or wakes the handler threads for which something came, and tries again to start those that were refused."""
+        while self._refused:
+            try:
+                self._deliver.append(self._refused.popleft())
+            except IndexError:  # close was quicker
+                break
         while self._deliver:
             try:
                 dial = self._deliver.popleft()
@@ -452,13 +458,6 @@ class Hub:
                 return
             if not dial._wake_handlers() and dial not in self._refused:
                 self._refused.append(dial)
-
-    def _try_refused_again(self) -> None:
-        while self._refused:
-            try:
-                self._deliver.append(self._refused.popleft())
-            except IndexError:  # close was quicker
-                return
 
     def _drain(self) -> None:
         turn = _Turn()
@@ -486,9 +485,7 @@ class Hub:
                         self._pump()
                 else:
                     self._drainer_lock.acquire(timeout=_SLICE_S)
-                self._try_refused_again()
-            self._try_refused_again()  # the last chance, where the client was closed
-            self._wake_handlers()
+            self._wake_handlers()  # the last chance, where the client was closed
         finally:
             self._leave(turn)
             self._pass_on()
@@ -547,7 +544,6 @@ class Hub:
                     self._queue.close()
             for dial in self._known_dials():
                 dial._abandon()
-            self._try_refused_again()
             self._wake_handlers()
             # The last settled dial's thread may need a moment more to end.
             if with_client:
