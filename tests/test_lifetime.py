@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -154,24 +154,30 @@ def test_handlers_keep_a_dial_alive(sim: Machine, client: Client, how: str) -> N
     assert connection.hang_up() is HangUp.GONE
 
 
+def refuse_handler_threads(monkeypatch: pytest.MonkeyPatch, allowed: Callable[[], bool]) -> tuple[list[str], list[Any]]:
+    """No handler thread is to be had until allowed(). The names of those refused, and what came to sys.unraisablehook."""
+    refused: list[str] = []
+    reported: list[Any] = []
+    start = threading.Thread.start
+
+    def start_or_refuse(thread: threading.Thread) -> None:
+        if "on_event" in thread.name and not allowed():
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    return refused, reported
+
+
 def test_a_handler_thread_that_cannot_be_started(
     endless: Machine, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is reported, the dial stays alive, and the next event tries again: the handler misses nothing."""
     endless.clock("virtual")
     endless.script("Office VPN", [{"state": 0}, {"delay_ms": 50, "state": 1}, {"delay_ms": 50, "state": 8192}])
-    refused: list[str] = []
-    start = threading.Thread.start
-
-    def start_or_refuse(thread: threading.Thread) -> None:
-        if "on_event" in thread.name and not refused:
-            refused.append(thread.name)
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    reported: list[Any] = []
-    monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
-    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    refused, reported = refuse_handler_threads(monkeypatch, lambda: bool(refused))
     states: list[State] = []
     done = threading.Event()
 
@@ -200,19 +206,8 @@ def test_a_handler_thread_refused_at_the_last_event(
     """No further event comes; it is tried again all the same, and reported once. Closing calls the done callbacks at last."""
     endless.clock("virtual")
     endless.script("Office VPN", [{"state": 8192}])
-    refused: list[str] = []
     allowed = threading.Event()
-    start = threading.Thread.start
-
-    def start_or_refuse(thread: threading.Thread) -> None:
-        if "on_event" in thread.name and not allowed.is_set():
-            refused.append(thread.name)
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    reported: list[Any] = []
-    monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
-    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    refused, reported = refuse_handler_threads(monkeypatch, allowed.is_set)
     states: list[State] = []
     done = threading.Event()
     dial = client.dial("Office VPN", on_event=lambda event: states.append(event.state))
