@@ -212,7 +212,7 @@ LOOP_TESTS = [ROOT / "tests" / f"test_{name}.py" for name in ("aio", "pollable",
 
 
 def python_suite(box: Box) -> str:
-    """Every Python test, unchanged, with the simulated machine inside the extension, and those of tests/windows."""
+    """Every other Python test, unchanged, with the simulated machine inside the extension, and those of tests/windows."""
     others = [f"--ignore={windows_path(cloned(path))}" for path in LOOP_TESTS]
     return _pytest(box, *others, ROOT / "tests", timeout=600)
 
@@ -220,11 +220,6 @@ def python_suite(box: Box) -> str:
 def python_loops(box: Box) -> str:
     """Those of event loops and of the pytest plugin, likewise."""
     return _pytest(box, *LOOP_TESTS)
-
-
-def python_windows(box: Box) -> str:
-    """tests/windows alone, for work on them."""
-    return _pytest(box, WINDOWS_TESTS)
 
 
 CONTRACT_TESTS = ("dial", "client", "pauses", "multilink", "redial", "pitfalls_hangup", "watch")
